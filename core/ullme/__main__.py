@@ -1,0 +1,7 @@
+"""`python -m ullme` is the `ullme` command."""
+
+import sys
+
+from ullme.cli import main
+
+sys.exit(main())

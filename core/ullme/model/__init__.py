@@ -1,0 +1,1 @@
+"""The embedder: template, backbone, attention, pooler; vectors and likelihoods."""

@@ -1,0 +1,1 @@
+"""The training step, the Lightning module around it, checkpoints."""

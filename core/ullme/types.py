@@ -1,0 +1,117 @@
+"""What flows between the pieces: examples, requests, loaded backbones, reports. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ullme.interfaces import Hooks  # noqa: F401  (named in docstrings)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training row.
+
+    Rows of one `group` never serve as each other's negatives: by default the group is that of the passages, so that
+    two questions answered by the same passage are in one group.
+    """
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    instruction: str = ""
+    id: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Request for one vector per text of a role (`query` or `document`), [n, d].
+
+    `view` numbers independent forwards of the same texts (their dropout differs); `layer` picks the hidden state that
+    is pooled, as transformers numbers them (-1 is the last, after the final norm).
+    """
+
+    role: str
+    view: int = 0
+    layer: int = -1
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Request for log p(target | prefix), summed over target tokens, with the number of those tokens.
+
+    `attention` is a mode of the model's `attention:` section. `pairs`: `own` scores every candidate of a query
+    (positives and negatives), `positives` only the positives. `reference` asks for the same number under the
+    model as it was before training.
+    """
+
+    prefix: str
+    target: str
+    attention: str = "generate"
+    pairs: Literal["own", "positives"] = "own"
+    reference: bool = False
+
+
+Request = Vector | Likelihood
+
+
+@dataclass
+class LoadedBackbone:
+    """A model family's answer: weights, tokenizer and the few facts that differ from family to family.
+
+    `body` maps token ids to hidden states (`.last_hidden_state`, [B, T, hidden_size]). `head` maps hidden states to
+    logits and is None for an encoder; `logits` is what the family does to them afterwards (soft-capping, scaling).
+    `blocks` are the layers, in order, that the attention probe looks at. `recurrent` names parts that attention
+    cannot make bidirectional (state-space or convolution layers).
+    """
+
+    model: nn.Module
+    body: nn.Module
+    head: nn.Module | None
+    tokenizer: Any
+    hidden_size: int
+    max_length: int
+    blocks: Sequence[nn.Module]
+    logits: Callable[[Tensor], Tensor] | None = None
+    recurrent: tuple[str, ...] = ()
+    lora_targets: str | list[str] = "all-linear"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a report, with a confidence interval where one was computed."""
+
+    task: str
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    higher_is_better: bool = True
+    model: str = ""
+
+
+@dataclass
+class EvalReport:
+    """What an evaluator found: scores for the table, anything else (JSON-serialisable) under `details`, files written."""
+
+    evaluator: str
+    when: str
+    scores: list[Score] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EvalContext:
+    """Where and for whom an evaluator works: its folder, the moment (`before` or `after` training), the run's seed."""
+
+    out_dir: Path
+    when: str = "after"
+    seed: int = 0
+    progress: bool = True
