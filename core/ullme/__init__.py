@@ -35,6 +35,7 @@ _PUBLIC = {
     "AttentionError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",
+    "TrainingError": "errors",
     "UllmeError": "errors",
     "Embedder": "model.embedder",
     "Choice": "config.slots",
@@ -42,33 +43,64 @@ _PUBLIC = {
     "ModelConfig": "config.schema",
     "StageConfig": "config.schema",
     "load_source": "data.prepare",
+    "build_embedder": "model.build",
+    "probe_attention": "model.probe",
+    "CachedStep": "train.step",
+    "WeightedLoss": "train.step",
+    "build_losses": "train.losses",
+    "make_batch": "train.batch",
     "fetch": "assets",
 }
 
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from ullme.assets import fetch
-    from ullme.config.schema import ModelConfig, StageConfig
-    from ullme.config.slots import Choice, Slot
-    from ullme.data.prepare import load_source
-    from ullme.errors import AssetError, AttentionError, ConfigError, DataError, UllmeError
-    from ullme.interfaces import (
-        AttentionPatcher,
-        Backbone,
-        Component,
-        ComponentConfig,
-        Connector,
-        DataSource,
-        Evaluator,
-        Exporter,
-        Hooks,
-        Loss,
-        Pooler,
+    from ullme.assets import fetch as fetch
+    from ullme.config.schema import ModelConfig as ModelConfig, StageConfig as StageConfig
+    from ullme.config.slots import Choice as Choice, Slot as Slot
+    from ullme.data.prepare import load_source as load_source
+    from ullme.errors import (
+        AssetError as AssetError,
+        AttentionError as AttentionError,
+        ConfigError as ConfigError,
+        DataError as DataError,
+        TrainingError as TrainingError,
+        UllmeError as UllmeError,
     )
-    from ullme.loss_inputs import LogProbs, LossInputs, Preferences, Terms
-    from ullme.model.embedder import Embedder
-    from ullme.types import EvalContext, EvalReport, Example, Likelihood, LoadedBackbone, Score, Vector
+    from ullme.interfaces import (
+        AttentionPatcher as AttentionPatcher,
+        Backbone as Backbone,
+        Component as Component,
+        ComponentConfig as ComponentConfig,
+        Connector as Connector,
+        DataSource as DataSource,
+        Evaluator as Evaluator,
+        Exporter as Exporter,
+        Hooks as Hooks,
+        Loss as Loss,
+        Pooler as Pooler,
+    )
+    from ullme.loss_inputs import (
+        LogProbs as LogProbs,
+        LossInputs as LossInputs,
+        Preferences as Preferences,
+        Terms as Terms,
+    )
+    from ullme.model.build import build_embedder as build_embedder
+    from ullme.model.embedder import Embedder as Embedder
+    from ullme.model.probe import probe_attention as probe_attention
+    from ullme.train.batch import make_batch as make_batch
+    from ullme.train.losses import build_losses as build_losses
+    from ullme.train.step import CachedStep as CachedStep, WeightedLoss as WeightedLoss
+    from ullme.types import (
+        EvalContext as EvalContext,
+        EvalReport as EvalReport,
+        Example as Example,
+        Likelihood as Likelihood,
+        LoadedBackbone as LoadedBackbone,
+        Score as Score,
+        Vector as Vector,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,10 @@ class PluginLoadError(UllmeError, ImportError):
     """The plugin was found but its code could not be imported or does not implement its interface."""
 
 
+class HookError(UllmeError, RuntimeError):
+    """A lifecycle hook raised; the message names the hook, the plugin and its distribution."""
+
+
 class DataError(UllmeError, ValueError):
     """A row, file or text cannot be used; the message says where it stands and what was expected."""
 

@@ -141,6 +141,9 @@ class DataSource(Component):
 class Exporter(Component):
     """A trained embedder -> a directory that other programs read."""
 
+    class Config(ComponentConfig):
+        folder: str = Field("", pattern=r"^[\w.-]*$", description="below the run's output; the plugin's name if empty")
+
     @abstractmethod
     def export(self, embedder: Embedder, out_dir: Path) -> None:
         """Write to `out_dir`, an empty directory that is renamed into place afterwards."""

@@ -1,0 +1,93 @@
+"""`ullme encode MODEL_DIR FILE -o vectors.npy`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Texts to vectors: a numpy file with one fp32 row per line of FILE."
+EXAMPLE = (
+    "ullme encode runs/quickstart/model questions.txt --role query -o questions.npy\n"
+    "cat passages.jsonl | ullme encode runs/quickstart/model - --field passage -o passages.npy"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, texts, output, prompt."""
+    parser.add_argument("model", metavar="MODEL_DIR", help="a directory that `ullme run` exported")
+    parser.add_argument(
+        "file", metavar="FILE", help=".jsonl, .txt (one text a line), either with .gz, or - for standard input"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="VECTORS.npy", help="where the vectors go")
+    parser.add_argument("--field", default="text", help="name of the text in a .jsonl line (default: text)")
+    parser.add_argument(
+        "--role", default="document", help="template and prompt: query, document ... (default: document)"
+    )
+    parser.add_argument("--instruction", help="instead of the model's own prompt for the role")
+    parser.add_argument("--max-tokens", type=_positive, help="tokens per text (default: the model's)")
+    parser.add_argument(
+        "--batch-tokens", type=_positive, default=4096, help="padded tokens a model call (default: 4096)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, encode, write; the output appears whole or not at all."""
+    from ullme.atomic import atomic_write
+    from ullme.cli.texts import read_texts
+    from ullme.errors import ConfigError, OutputError
+
+    output = Path(args.output)
+    if output.suffix != ".npy":
+        raise ConfigError(f"-o {output}: expected a file name ending in .npy")
+    if not output.absolute().parent.is_dir():
+        raise OutputError(f"-o {output}: the folder {output.absolute().parent} does not exist")
+    texts = read_texts(args.file, args.field)
+
+    import numpy as np
+
+    from ullme.model.embedder import Embedder
+
+    embedder = Embedder.from_directory(args.model, device=args.device)
+    with _bar(len(texts), shown=not args.no_progress) as advance:
+        vectors = embedder.encode(
+            texts,
+            role=args.role,
+            instruction=args.instruction,
+            max_tokens=args.max_tokens,
+            batch_tokens=args.batch_tokens,
+            on_progress=advance,
+        )
+    with atomic_write(output) as file:
+        np.save(file, vectors)
+    limit = args.max_tokens or embedder.config.max_tokens
+    cut = f"; {embedder.template.truncated} texts were cut to {limit} tokens" if embedder.template.truncated else ""
+    print(f"{output}: {vectors.shape[0]} x {vectors.shape[1]} {vectors.dtype}{cut}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+class _bar:
+    """A rich progress bar over texts, on standard error; `advance(n)` is what `with` gives."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
+        self.task = self.bar.add_task("encoding", total=total)
+
+    def __enter__(self) -> object:
+        self.bar.start()
+        return lambda count: self.bar.update(self.task, advance=count)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()

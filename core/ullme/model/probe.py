@@ -1,0 +1,123 @@
+"""Does a model really attend as it was told? Asked layer by layer, at load time, and refused if it does not.
+
+Every block is run again on its own input, moved at one position: its output at the position before must move where a
+later token may be seen, and must not where it may not. The neighbouring position is used because sliding windows
+reach it too. Then padding on either side must leave the states unchanged. Two more forwards in all, no gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ullme.errors import AttentionError
+from ullme.interfaces import AttentionPatcher
+from ullme.model.states import hidden_states
+from ullme.types import LoadedBackbone
+
+LENGTH = 11  # unlike any usual hidden size, so that the sequence dimension is recognised by its length
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`sees_future` per block; `padding_error` is the largest change by padding, relative to the largest state."""
+
+    sees_future: tuple[bool, ...]
+    padding_error: float
+    tolerance: float
+
+    def problem(self, patcher: AttentionPatcher, name: str) -> str | None:
+        """Why this model does not attend as `patcher` says, or None."""
+        wrong = [i for i, sees in enumerate(self.sees_future) if sees != patcher.sees_future]
+        if wrong:
+            does = "does not let a token see the next one" if patcher.sees_future else "lets a token see the next one"
+            return f"{name} attention: {len(wrong)} of {len(self.sees_future)} layers ({_some(wrong)}) {does}"
+        if not self.padding_error <= self.tolerance:
+            return f"{name} attention: states change with padding (by {self.padding_error:.2g} of the largest state)"
+        return None
+
+
+def probe_attention(loaded: LoadedBackbone, patcher: AttentionPatcher) -> Finding:
+    """Look at every block under `patcher`. The model's mode, gradients and random state are left as they were."""
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        with patcher.active():
+            return Finding(_reach(loaded), *_padding(loaded))
+    finally:
+        loaded.model.train(was_training)
+
+
+def require(loaded: LoadedBackbone, patcher: AttentionPatcher, name: str) -> Finding:
+    """Probe and raise AttentionError if the model does not attend as it should."""
+    finding = probe_attention(loaded, patcher)
+    if problem := finding.problem(patcher, name):
+        raise AttentionError(
+            f"{type(loaded.model).__name__}: {problem}.\n  It would silently be another model than the one asked for."
+            "\n  Choose another attention, another attn_implementation (eager, sdpa), or another backbone."
+        )
+    return finding
+
+
+@torch.no_grad()
+def _reach(loaded: LoadedBackbone) -> tuple[bool, ...]:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    handles = [
+        block.register_forward_pre_hook(lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
+        for block in loaded.blocks
+    ]
+    try:
+        hidden_states(loaded, *_text(loaded))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(_sees_next(block, *call) for block, call in zip(loaded.blocks, calls, strict=True))
+
+
+def _sees_next(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Run one block again with its input moved at position 1; does its output move at position 0?"""
+    states: Tensor = args[0] if args else kwargs["hidden_states"]
+    moved = states.clone()
+    _position(moved, 1).add_(torch.linspace(-1, 1, states.shape[-1], device=states.device, dtype=states.dtype))
+    outputs = []
+    for given in (states, moved):
+        output = block(given, *args[1:], **kwargs) if args else block(**{**kwargs, "hidden_states": given})
+        outputs.append((output[0] if isinstance(output, tuple | list) else output).float())
+    change = outputs[1] - outputs[0]
+    # A mixture of experts regroups tokens and so moves others by rounding: ask for more than that.
+    return bool(_position(change, 0).abs().max() > 1e-5 * _position(change, 1).abs().max())
+
+
+@torch.no_grad()
+def _padding(loaded: LoadedBackbone) -> tuple[float, float]:
+    ids, mask = _text(loaded)
+    plain = hidden_states(loaded, ids, mask)[0].float()
+    empty = torch.zeros(1, 3, dtype=ids.dtype, device=ids.device)
+    worst = 0.0
+    for pair, real in (((empty, ids), slice(3, None)), ((ids, empty), slice(0, LENGTH))):
+        marks = tuple(torch.zeros_like(part) if part is empty else mask for part in pair)
+        padded = hidden_states(loaded, torch.cat(pair, 1), torch.cat(marks, 1))[0, real].float()
+        worst = max(worst, float((padded - plain).abs().max() / plain.abs().max()))
+    return worst, _TOLERANCE[next(loaded.body.parameters()).dtype]
+
+
+def _text(loaded: LoadedBackbone) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    device = next(loaded.body.parameters()).device
+    size = min(loaded.body.config.vocab_size, 1000)  # type: ignore[union-attr, type-var, arg-type]
+    ids = torch.randint(3, int(size), (1, LENGTH), generator=generator).to(device)
+    return ids, torch.ones_like(ids)
+
+
+def _position(states: Tensor, position: int) -> Tensor:
+    """The states at a position, whatever dimension holds the sequence."""
+    dim = next(d for d, size in enumerate(states.shape[:-1]) if size == LENGTH)
+    return states.select(dim, position)
+
+
+def _some(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")

@@ -1,0 +1,172 @@
+"""A pipeline from start to end: evaluate, train stage by stage, evaluate, export; each step once, resumed where it stopped.
+
+OUTPUT/ullme.yaml, plugins.lock     what this run is
+OUTPUT/before, after/N-NAME/        one folder an evaluator, with report.json
+OUTPUT/stages/N-NAME/               checkpoints, metrics.csv, curves.png; done.json and trained.safetensors at the end
+OUTPUT/model/ ...                   one folder an exporter
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ullme.atomic import atomic_dir, atomic_write
+from ullme.data.prepare import load_source
+from ullme.errors import ConfigError
+from ullme.plugins.hooks import HookCaller
+from ullme.run_directory import claim
+from ullme.types import EvalContext, EvalReport, Example
+
+if TYPE_CHECKING:
+    from ullme.config.schema import Pipeline, StageConfig
+    from ullme.model.embedder import Embedder
+    from ullme.train.fit import StageSummary
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What a run has to show: reports in order, a summary per stage, exported folders."""
+
+    reports: list[EvalReport] = field(default_factory=list)
+    stages: dict[str, StageSummary] = field(default_factory=dict)
+    exports: list[Path] = field(default_factory=list)
+
+
+class Runner:
+    """Runs the steps of a pipeline in its output folder. Steps that left their result there are not run again."""
+
+    def __init__(self, pipeline: Pipeline, *, frozen: bool = False, progress: bool = True, say: Say = print) -> None:
+        self.pipeline = pipeline
+        self.progress = progress
+        self.say = say
+        self.hooks = HookCaller((c.name, c.record.origin, c.build()) for c in pipeline.hooks)
+        self.hooks.call("ullme_config_ready", pipeline=pipeline)
+        claim(pipeline, frozen=frozen, say=say)
+        self.outcome = Outcome()
+        self._embedder: Embedder | None = None
+
+    def run(self) -> Outcome:
+        """Everything that the pipeline names."""
+        data = self._data()
+        self.evaluate("before")
+        self.train(data)
+        self.evaluate("after")
+        self.export()
+        return self.outcome
+
+    # ---- steps ----------------------------------------------------------------------------------------------------
+
+    def train(self, data: dict[str, list[Example]] | None = None) -> None:
+        """Every stage, in order; a finished one is read back. Data that a loss cannot use is refused before weights."""
+        from ullme.train.fit import StageRun, StageSummary, fit
+
+        data = self._data() if data is None else data
+        for stage in self.pipeline.stages:
+            folder = self._stage_folder(stage)
+            if (folder / "done.json").is_file():
+                summary = StageSummary(**json.loads((folder / "done.json").read_text("utf-8")))
+                self.say(f"stage {stage.name}: finished before ({summary.steps} steps)")
+            else:
+                examples = data[stage.name]
+                run = StageRun(stage, self.embedder(before=stage), examples, folder, self.pipeline.seed)
+                folder.mkdir(parents=True, exist_ok=True)
+                for found in self.hooks.call("ullme_train_callbacks", run=run):
+                    run.callbacks.extend(found)
+                self.hooks.call("ullme_before_train", run=run)
+                self.say(f"stage {stage.name}: {len(examples)} rows, {stage.trainer.max_steps} steps")
+                summary = fit(run, progress=self.progress)
+                self._finish(run, summary)
+                self.hooks.call("ullme_after_train", run=run)
+            self.outcome.stages[stage.name] = summary
+
+    def evaluate(self, when: str, embedder: Embedder | None = None) -> None:
+        """Every evaluator that asks for this moment; a report found on disk is not made again."""
+        from ullme.evaluation import REPORT, evaluate, read_report
+
+        for number, choice in enumerate(self.pipeline.evaluate, 1):
+            if when not in choice.config.when:
+                continue
+            folder = self.pipeline.output / when / f"{number}-{choice.name}"
+            if (folder / REPORT).is_file():
+                report = read_report(folder / REPORT)
+            else:
+                self.say(f"evaluating {when} training: {choice.name}")
+                model = embedder or (self.embedder(before=self._first()) if when == "before" else self.embedder())
+                report = evaluate(choice, model, EvalContext(folder, when, self.pipeline.seed, self.progress))
+                self.hooks.call("ullme_after_evaluate", report=report)
+            self.outcome.reports.append(report)
+
+    def export(self) -> None:
+        """Every exporter, each into a folder that appears whole."""
+        for choice in self.pipeline.export:
+            target = self.pipeline.output / (choice.config.folder or choice.name)
+            if not target.is_dir():
+                with atomic_dir(target) as folder:
+                    choice.build().export(self.embedder(), folder)
+            self.outcome.exports.append(target)
+
+    # ---- the model at a moment ------------------------------------------------------------------------------------
+
+    def embedder(self, before: StageConfig | None = None) -> Embedder:
+        """The model as it is after all stages, or just before one of them. Weights are read once."""
+        from ullme.model.build import build_embedder
+
+        if self._embedder is None:
+            self._embedder = build_embedder(self.pipeline.model, seed=self.pipeline.seed, on_built=self._built)
+            finished = [
+                stage for stage in self._stages_before(before) if (self._stage_folder(stage) / "done.json").is_file()
+            ]
+            if finished:
+                _read_trained(self._embedder, self._stage_folder(finished[-1]))
+        return self._embedder
+
+    def _stages_before(self, stage: StageConfig | None) -> Sequence[StageConfig]:
+        stages = self.pipeline.stages
+        return stages if stage is None else stages[: stages.index(stage)]
+
+    def _first(self) -> StageConfig | None:
+        return self.pipeline.stages[0] if self.pipeline.stages else None
+
+    def _built(self, kind: str, name: str, component: Any) -> None:
+        self.hooks.call("ullme_component_built", kind=kind, name=name, component=component)
+
+    def _data(self) -> dict[str, list[Example]]:
+        """The rows of every stage that is still to train, checked against its losses. No weights are read for this."""
+        from ullme.train.losses import check_data
+
+        rows = {}
+        for stage in self.pipeline.stages:
+            if not (self._stage_folder(stage) / "done.json").is_file():
+                rows[stage.name] = load_source(stage.data)
+                check_data(stage.losses, rows[stage.name], stage.name)
+        return rows
+
+    def _stage_folder(self, stage: StageConfig) -> Path:
+        return self.pipeline.output / "stages" / f"{self.pipeline.stages.index(stage) + 1}-{stage.name}"
+
+    def _finish(self, run: Any, summary: StageSummary) -> None:
+        """The stage's weights, then the marker that says that they are whole."""
+        from safetensors.torch import save
+
+        weights = {name: parameter.detach().contiguous() for name, parameter in run.embedder.trainable().items()}
+        with atomic_write(run.out_dir / "trained.safetensors") as file:
+            file.write(save(weights))
+        with atomic_write(run.out_dir / "done.json", "w") as file:
+            json.dump(dataclasses.asdict(summary), file, indent=1)
+
+
+def _read_trained(embedder: Embedder, folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "trained.safetensors")
+    wrong = set(weights) ^ set(embedder.trainable())
+    if wrong:
+        raise ConfigError(f"{folder}: the trained weights belong to another model (such as {sorted(wrong)[0]})")
+    embedder.load_state_dict(weights, strict=False)

@@ -1,0 +1,141 @@
+"""One stage, from the last checkpoint or from its beginning, to trained weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import resource
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ullme.errors import ConfigError, TrainingError
+from ullme.model.embedder import HALF, Embedder
+from ullme.train.checkpoint import AtomicCheckpointIO, checkpoints_every, newest
+from ullme.train.losses import build_losses, check_model
+from ullme.train.module import StageModule
+from ullme.train.progress import Metrics, Progress, draw_curves
+from ullme.types import Example
+
+if TYPE_CHECKING:
+    from ullme.config.schema import StageConfig
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage about to train or trained: what the training hooks are given."""
+
+    stage: StageConfig
+    embedder: Embedder
+    examples: Sequence[Example]
+    out_dir: Path
+    seed: int
+    callbacks: list[Any] = field(default_factory=list)
+    """Lightning callbacks that hooks contributed."""
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """Plain numbers of a finished stage. Speed leaves out the first step, which warms up. Memory is the process's peak."""
+
+    steps: int
+    rows: int
+    tokens_per_second: float
+    seconds_per_step: float
+    peak_memory_gb: float
+    truncated: int
+    texts: int
+    first_losses: dict[str, float]
+    last_losses: dict[str, float]
+
+
+def fit(run: StageRun, *, progress: bool = True) -> StageSummary:
+    """Train `run.embedder` in place, resuming from the newest checkpoint in `run.out_dir`.
+
+    Raises TrainingError for a loss that is not finite or a foreign checkpoint, KeyboardInterrupt on Ctrl-C.
+    """
+    from lightning.pytorch import Trainer
+
+    trainer_config, embedder = run.stage.trainer, run.embedder
+    losses = build_losses(run.stage.losses)
+    copied = check_model(losses, embedder.loaded.head is not None, embedder.adapter is not None, run.stage.name)
+    if embedder.adapter is None and embedder.loaded.model.dtype in HALF:
+        raise ConfigError(
+            f"stage {run.stage.name!r}: all weights would be trained in {embedder.loaded.model.dtype}, where small updates"
+            " are lost.\n  Give the model an `adapter:` or `dtype: float32` with `precision: bf16-mixed`."
+        )
+    if trainer_config.gradient_checkpointing:
+        model: Any = embedder.loaded.model
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    reference = copy.deepcopy(embedder).requires_grad_(False) if copied else None
+    module = StageModule(embedder.train(), losses, run.examples, run.stage, run.seed, reference)
+
+    checkpoints = run.out_dir / "checkpoints"
+    metrics = Metrics(run.out_dir / "metrics.csv")
+    shown = [Progress(trainer_config.max_steps)] if progress else []
+    quiet()
+    trainer = Trainer(
+        max_steps=trainer_config.max_steps,
+        max_epochs=-1,
+        accelerator=trainer_config.accelerator,
+        devices=1,
+        precision=trainer_config.precision,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[metrics, *shown, checkpoints_every(trainer_config.checkpoint_every, checkpoints), *run.callbacks],
+    )
+    start = newest(checkpoints)
+    seen, truncated = embedder.template.seen, embedder.template.truncated
+    try:
+        trainer.fit(module, _steps(trainer_config.max_steps), ckpt_path=start and str(start), weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning ends the process itself after Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    if trainer.global_step < trainer_config.max_steps:
+        raise TrainingError(
+            f"stage {run.stage.name!r} stopped at step {trainer.global_step} of {trainer_config.max_steps}"
+        )
+    embedder.eval()
+    draw_curves(metrics.rows, run.out_dir / "curves.png")
+    rows = metrics.rows
+    timed = rows[1:] or rows
+    seconds = sum(row["seconds"] for row in timed)
+    return StageSummary(
+        steps=len(rows),
+        rows=len(run.examples),
+        tokens_per_second=sum(row["tokens"] for row in timed) / seconds,
+        seconds_per_step=seconds / len(timed),
+        peak_memory_gb=peak_memory_gb(),
+        truncated=embedder.template.truncated - truncated,
+        texts=embedder.template.seen - seen,
+        first_losses={name: value for name, value in rows[0].items() if name.startswith("loss/")},
+        last_losses={name: value for name, value in rows[-1].items() if name.startswith("loss/")},
+    )
+
+
+def _steps(count: int) -> Any:
+    """A loader that only counts: which rows a step sees follows from its number."""
+    from torch.utils.data import DataLoader
+
+    numbers: Any = range(count)
+    return DataLoader(numbers, batch_size=None)
+
+
+def peak_memory_gb() -> float:
+    """The largest resident size that this process has had, in GB (1e9 bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def quiet() -> None:
+    """Lightning's notices about devices, loaders and tips are not ours to show."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")

@@ -1,0 +1,58 @@
+"""From the `losses:` of a stage to weighted functions, and the checks that need no weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ullme.errors import ConfigError, DataError
+from ullme.train.step import WeightedLoss
+from ullme.types import Example, Likelihood
+
+if TYPE_CHECKING:
+    from ullme.config.slots import Choice
+    from ullme.interfaces import Loss
+
+
+def build_losses(choices: Sequence[Choice]) -> list[WeightedLoss]:
+    """Weighted functions, labelled by plugin name; the n-th of one name is labelled `name-n`."""
+    seen: Counter[str] = Counter()
+    built = []
+    for choice in choices:
+        seen[choice.name] += 1
+        label = choice.name if seen[choice.name] == 1 else f"{choice.name}-{seen[choice.name]}"
+        loss: Loss = choice.build()
+        built.append(WeightedLoss(label, loss.config.weight, tuple(loss.needs), loss.build()))
+    return built
+
+
+def loss_modules(losses: Sequence[WeightedLoss]) -> nn.ModuleDict:
+    """The losses that have parameters of their own, by label."""
+    return nn.ModuleDict({loss.label: loss.function for loss in losses if isinstance(loss.function, nn.Module)})
+
+
+def check_data(choices: Sequence[Choice], examples: Sequence[Example], stage: str) -> None:
+    """Refuse data that cannot give what the losses need, before any weights are read. Raises DataError."""
+    for choice in choices:
+        if not choice.build().needs_negatives:
+            continue
+        lacking = [example for example in examples if not example.negatives]
+        if lacking:
+            raise DataError(
+                f"stage {stage!r}: loss {choice.name!r} compares a positive with negatives of the same query, but"
+                f" {len(lacking)} of {len(examples)} rows have none (the first: {lacking[0].id}).\n"
+                "  Give the rows `negatives`, or let the source draw some: `sample_negatives: 1`."
+            )
+
+
+def check_model(losses: Sequence[WeightedLoss], has_head: bool, has_adapter: bool, stage: str) -> bool:
+    """Refuse losses that the model cannot serve; say whether a frozen copy is needed as reference."""
+    likelihoods = [(loss, r) for loss in losses for r in loss.needs if isinstance(r, Likelihood)]
+    if likelihoods and not has_head:
+        raise ConfigError(
+            f"stage {stage!r}: loss {likelihoods[0][0].label!r} reads likelihoods, which an encoder does not give"
+        )
+    return not has_adapter and any(request.reference for _, request in likelihoods)
