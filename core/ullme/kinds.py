@@ -36,6 +36,6 @@ def kind_named(text: str) -> Kind | None:
     """The kind called `text`, singular or plural (`loss`, `losses`), or None."""
     wanted = canonical(text)
     for kind in KINDS.values():
-        if wanted in (kind.name, kind.group.removeprefix("ullme."), kind.name + "s"):
+        if wanted in (kind.name, kind.group.removeprefix("ullme.")):
             return kind
     return None

@@ -46,7 +46,7 @@ class Runner:
         self.pipeline = pipeline
         self.progress = progress
         self.say = say
-        self.hooks = HookCaller((c.name, c.record.origin, c.build()) for c in pipeline.hooks)
+        self.hooks = HookCaller((c.name, f"{c.record.dist} {c.record.version}", c.build()) for c in pipeline.hooks)
         self.hooks.call("ullme_config_ready", pipeline=pipeline)
         claim(pipeline, frozen=frozen, say=say)
         self.outcome = Outcome()
@@ -119,6 +119,7 @@ class Runner:
         from ullme.model.build import build_embedder
 
         if self._embedder is None:
+            self.say(f"loading {self.pipeline.model.backbone.name} {self.pipeline.model.backbone.config.path or ''}".rstrip())
             self._embedder = build_embedder(self.pipeline.model, seed=self.pipeline.seed, on_built=self._built)
             finished = [
                 stage for stage in self._stages_before(before) if (self._stage_folder(stage) / "done.json").is_file()

@@ -59,7 +59,10 @@ def test_a_failure_names_hook_plugin_and_distribution(raised):
         raise raised
 
     caller = HookCaller(
-        [("good", "acme 1.0", make(ullme_before_train=lambda self: None)), ("bad", "beta 2.0", make(ullme_before_train=fail))]
+        [
+            ("good", "acme 1.0", make(ullme_before_train=lambda self: None)),
+            ("bad", "beta 2.0", make(ullme_before_train=fail)),
+        ]
     )
     with pytest.raises(HookError, match=r"hook 'bad' \(beta 2\.0\) failed in ullme_before_train: .*no") as error:
         caller.call("ullme_before_train", run=None)

@@ -28,9 +28,7 @@ def test_rows_and_tables_are_read(write):
     path = write(entry + other)
     got = read(path)
     row = IndexEntry("loss", "old-x", "acme-x", "X", "arXiv:1", "0.1", "deprecated", ("ex-1",), "new-x")
-    assert got == Index(
-        (row,), {"pooler": "p"}, {"bad-dist": str(path)}, {"acme": str(path)}, {"loss:x": "acme-x"}
-    )
+    assert got == Index((row,), {"pooler": "p"}, {"bad-dist": str(path)}, {"acme": str(path)}, {"loss:x": "acme-x"})
     assert got.aliased("loss", "ex-1") == "old-x"
     assert got.aliased("pooler", "ex-1") == "ex-1"
     assert got.find("loss", "old-x") == row

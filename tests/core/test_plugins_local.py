@@ -30,7 +30,7 @@ def test_a_class_being_written_is_found_by_name(tmp_path, monkeypatch):
     "text", ["focal", "focal=m:X", "pool:focal=m:X", "loss:=m:X", "loss:focal", "loss:focal=my mod:X", "loss:focal=m"]
 )
 def test_a_malformed_plugin_option_says_what_was_expected(text):
-    with pytest.raises(ConfigError, match="expected .*module:Class") as error:
+    with pytest.raises(ConfigError, match=r"expected .*module:Class") as error:
         local.parse(text)
     assert f"--plugin {text}" in str(error.value)
 

@@ -93,7 +93,7 @@ def test_a_preference_of_the_index_decides_even_over_ours():
     registry = Registry([ACME, BETA, OURS], index)
     assert registry.resolve("loss", "dpo") == BETA
     assert registry.resolve("loss", "acme:dpo") == ACME
-    with pytest.raises(UnknownPlugin, match="prefers beta .* not installed"):
+    with pytest.raises(UnknownPlugin, match=r"prefers beta .* not installed"):
         Registry([OURS], index).resolve("loss", "dpo")
 
 
@@ -118,13 +118,13 @@ def test_unknown_suggests_installed_and_known_names():
         registry.resolve("loss", "simp0")
     with pytest.raises(UnknownPlugin, match="Did you mean 'sigmoid'"):
         registry.resolve("loss", "sigmiod")
-    with pytest.raises(UnknownPlugin, match="Installed: dpo$") as error:
+    with pytest.raises(UnknownPlugin, match=r"Installed: dpo$") as error:
         registry.resolve("loss", "mean")
     assert "Did you mean" not in str(error.value), "names of other kinds are no help"
 
 
 def test_the_wrong_distribution_is_told_from_an_unknown_name():
-    with pytest.raises(UnknownPlugin, match="beta provides no loss named 'dpo'. Installed: acme:dpo"):
+    with pytest.raises(UnknownPlugin, match=r"beta provides no loss named 'dpo'\. Installed: acme:dpo"):
         Registry([ACME], Index()).resolve("loss", "beta:dpo")
 
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_loaded_is_attributed(fake_dist, source, says):
 
 def test_the_line_that_raised_is_named(fake_dist):
     folder = fake_dist("acme", {"ullme.losses": {"x": "acme_x:X"}}, {"acme_x": "\n\n1 / 0"})
-    with pytest.raises(PluginLoadError, match="acme_x.py:3") as error:
+    with pytest.raises(PluginLoadError, match=r"acme_x\.py:3") as error:
         Registry().load("loss", "x")
     assert str(folder) in str(error.value)
 

@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlparse
 from ullme import __version__
 from ullme.assets.cache import cache_dir
 from ullme.kinds import KINDS, canonical
-from ullme.plugins.discovery import Survey, survey, uninstalled
+from ullme.plugins.discovery import OWN_DIST, Survey, survey, uninstalled
 from ullme.plugins.local import unreadable
 from ullme.plugins.registry import Registry
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     found = survey()
     for label, value in _facts(found):
         print(f"{label:13} {value}")
-    problems = [*_metadata(found), *_plugins(found), *_stale(found), *_not_installed(found), *_torch(), *_cache()]
+    problems = [*_metadata(found), *_plugins(found), *_stale(found), *_not_installed(), *_torch(), *_cache()]
     print()
     for problem in problems:
         print(f"problem: {problem}")
@@ -44,16 +45,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _facts(found: Survey) -> Iterator[tuple[str, str]]:
-    yield "ullme", f"{__version__} in {Path(__file__).parents[1]}"
+    yield OWN_DIST, f"{__version__} in {Path(__file__).parents[1]}"
     yield "python", f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
-    for name in ("torch", "transformers", "peft", "lightning", "mteb", "datasets", "pydantic"):
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield name, "not installed"
+    needed = importlib.metadata.requires(OWN_DIST) or () if _installed(OWN_DIST) else ()
+    for name in sorted(re.split(r"[^\w-]", line)[0] for line in needed if "extra ==" not in line):
+        yield name, _installed(name) or "not installed"
     yield "devices", _devices() or "unknown"
     yield "plugins", f"{len(found.records)} from {len({record.dist for record in found.records})} distributions"
     yield "cache", str(cache_dir())
+
+
+def _installed(name: str) -> str | None:
+    """The version of an installed distribution."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _metadata(found: Survey) -> Iterator[str]:
@@ -87,15 +94,14 @@ def _stale(found: Survey) -> Iterator[str]:
             yield f"{dist}: entry points changed since installation: {', '.join(changed)}\n  pip install -e {folder}"
 
 
-def _not_installed(found: Survey) -> Iterator[str]:
+def _not_installed() -> Iterator[str]:
     """Checkouts with plugins that can be imported but were never installed, so nobody finds them."""
     if reason := uninstalled():
         yield reason
-    dists = {record.dist for record in found.records}
     places = (Path(entry or ".").resolve() for entry in sys.path)
     for folder in dict.fromkeys(folder for place in places for folder in (place, place.parent)):
         declared = _declared(folder / "pyproject.toml")
-        if declared and declared[1] and declared[0] not in dists:
+        if declared and declared[1] and not _installed(declared[0]):
             yield f"{declared[0]} in {folder} is on sys.path but not installed\n  pip install -e {folder}"
 
 

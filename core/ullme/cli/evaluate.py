@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from ullme.cli.validate import add_overrides
+
 SUMMARY = "The evaluators of FILE on its trained model, or on the model directory that --model names."
 EXAMPLE = "ullme evaluate examples/quickstart.yaml\nullme evaluate my-tasks.yaml --model runs/quickstart/model"
 
@@ -13,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """File, overrides, model."""
     parser.add_argument("file", metavar="FILE", help="a YAML pipeline; its `evaluate:` section is run")
     parser.add_argument("--model", metavar="DIR", help="a model directory to score instead of the file's own model")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE", help="override")
+    add_overrides(parser)
     parser.add_argument(
         "--frozen", action="store_true", help="refuse plugins other than those in the run's plugins.lock"
     )

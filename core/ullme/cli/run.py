@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from ullme.cli.validate import add_overrides
+
 SUMMARY = "Train, evaluate and export as FILE says. Run it again to continue where it stopped."
 EXAMPLE = (
     "ullme run examples/quickstart.yaml\nullme run my.yaml --set stages.0.trainer.lr=1e-4 --set output=runs/lr1e-4"
@@ -14,7 +16,7 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments shared by `run` and `train`."""
     parser.add_argument("file", metavar="FILE", help="a YAML pipeline")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE", help="override")
+    add_overrides(parser)
     parser.add_argument(
         "--frozen", action="store_true", help="refuse plugins other than those in the run's plugins.lock"
     )

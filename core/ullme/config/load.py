@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from ullme.config.compose import Document, compose, merge
+from ullme.config.dialect import PlainDumper
 from ullme.config.explain import explain
 from ullme.config.interpolate import escaped
 from ullme.config.schema import ModelConfig, Pipeline
 from ullme.config.section import Section
-from ullme.config.source import PlainDumper
 from ullme.config.tree import Loc, Node, Place, config_error, from_plain
 
 if TYPE_CHECKING:

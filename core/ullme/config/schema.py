@@ -66,7 +66,7 @@ class TrainerConfig(Section):
     """One stage's optimisation: AdamW with a cached-gradient step."""
 
     max_steps: int = Field(gt=0, description="optimiser steps of this stage")
-    batch_size: int = Field(gt=0, description="queries per step, over all devices")
+    batch_size: int = Field(gt=0, description="queries per step")
     max_tokens: int | None = Field(None, gt=0, description="tokens per text; default: the model's max_tokens")
     lr: float = Field(2e-4, gt=0, description="highest learning rate")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
@@ -81,11 +81,8 @@ class TrainerConfig(Section):
         1.0, gt=0, le=1, description="seeded fraction of a batch's queries whose likelihoods are computed"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
-    log_every: int = Field(1, gt=0, description="steps between logged values")
     checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
-    accelerator: str = Field("auto", description="as Lightning's Trainer takes it: cpu, gpu, auto ...")
-    devices: int | str = Field(1, description="number of devices, or auto")
-    strategy: str = Field("auto", description="as Lightning's Trainer takes it: auto, ddp, fsdp ...")
+    accelerator: str = Field("auto", description="the one device to train on, as Lightning's Trainer takes it: cpu, gpu, auto ...")
 
 
 class StageConfig(Section):

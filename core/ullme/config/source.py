@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ullme.config.dialect import PLAIN_TAGS, TAG, PlainLoader
 from ullme.config.tree import Loc, Node, Place, Problem, config_error
 from ullme.errors import ConfigError
-
-_TAG = "tag:yaml.org,2002:"
-_PLAIN_TAGS = {_TAG + name for name in ("map", "seq", "str", "int", "float", "bool", "null")}
-_EXPONENT = "[eE][-+]?[0-9]+"
-_FLOAT = (
-    rf"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:{_EXPONENT})?|[-+]?[0-9]+{_EXPONENT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
-)
-
-
-class PlainLoader(yaml.SafeLoader):
-    """Reads scalars as YAML 1.2 does: `no`, `12:30` and `2024-01-01` are text, and `1e-4` is a number."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own protocol; none of YAML 1.1's are inherited)
-
-
-class PlainDumper(yaml.SafeDumper):
-    """Writes what `PlainLoader` reads back unchanged, without aliases, quoted so that YAML 1.1 readers agree."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Repeat a value instead of pointing at it."""
-        return True
-
-
-def _resolve(tag: str, pattern: str, first: str, *classes: Any) -> None:
-    for cls in classes:
-        cls.add_implicit_resolver(_TAG + tag, re.compile(rf"(?:{pattern})\Z"), [*first] or [""])
-
-
-_resolve("null", "~|null|Null|NULL|", "~nN", PlainLoader)
-_resolve("null", "", "", PlainLoader)
-_resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF", PlainLoader)
-_resolve("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789", PlainLoader)
-_resolve("float", _FLOAT, "-+.0123456789", PlainLoader, PlainDumper)
-_resolve("merge", "<<", "<", PlainLoader)
 
 
 def read(path: Path, problems: list[Problem]) -> Node:
@@ -122,7 +88,9 @@ def _parse(text: str, place: Callable[[Any], Place], problems: list[Problem], lo
         message = f"{error.problem}" + (f" ({error.context})" if error.context else "")
         if "'\\t'" in message:
             message += "; indent with spaces, not tabs"
-        raise _Malformed(error.problem_mark or error.context_mark, message) from None
+        # What was never closed is found missing at the end of the file, where there is nothing to show.
+        ended = error.problem_mark is None or error.problem_mark.index >= len(text.rstrip())
+        raise _Malformed(error.context_mark if ended and error.context_mark else error.problem_mark, message) from None
     except yaml.reader.ReaderError as error:
         line, column = text.count("\n", 0, error.position), error.position - text.rfind("\n", 0, error.position) - 1
         mark = yaml.Mark("", error.position, line, column, None, 0)
@@ -167,7 +135,7 @@ class _Builder:
         if id(node) in self._open:
             self._refuse(node, "this anchor contains itself", loc)
             return Node(None, place, key)
-        if node.tag not in _PLAIN_TAGS:
+        if node.tag not in PLAIN_TAGS:
             self._refuse(node, f"tag {_short(node.tag)} is not allowed; write a plain YAML value", loc)
             return Node(None, place, key)
         self._open.add(id(node))
@@ -200,4 +168,4 @@ class _Builder:
 
 
 def _short(tag: str) -> str:
-    return tag.replace(_TAG, "!!")
+    return tag.replace(TAG, "!!")

@@ -8,8 +8,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ullme.config.section import Section
 
-PLACEHOLDERS = ("text", "instruction", "prefix", "target", "bos", "eos", "cls", "sep", "mask", "unk")
-"""What `{...}` in a span may name: what the data fills in, and the tokenizer's special tokens."""
+TEXT_FIELDS = ("text", "prefix", "target")
+"""What the data fills in, and what truncation may shorten."""
+
+SPECIAL_TOKENS = ("bos", "eos", "cls", "sep", "mask", "unk")
+"""The tokenizer's own special tokens."""
+
+PLACEHOLDERS = (*TEXT_FIELDS, "instruction", *SPECIAL_TOKENS)
+"""What `{...}` in a span may name."""
 
 _ALL = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
 

@@ -111,6 +111,11 @@ class Problem:
 
 
 def config_error(problems: Iterable[Problem]) -> ConfigError:
-    """All problems as one error, in the order of the file, overrides last."""
-    ordered = sorted(problems, key=lambda p: (p.place.line == 0, p.place.label, p.place.line, p.place.column))
+    """All problems as one error: those of files in the order of their lines, then those of overrides."""
+
+    def order(problem: Problem) -> tuple[bool, str, int, int]:
+        place = problem.place
+        return (False, place.label, place.line, place.column) if place.line else (True, "", 0, 0)
+
+    ordered = sorted(problems, key=order)
     return ConfigError("\n".join(dict.fromkeys(map(str, ordered))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,9 @@ def _adapted(loaded: LoadedBackbone, config: AdapterConfig, seed: int) -> nn.Mod
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     try:
-        adapted: nn.Module = get_peft_model(loaded.model, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks the model a question by its old name
+            adapted: nn.Module = get_peft_model(loaded.model, lora)
     except ValueError as exc:
         raise ConfigError(f"model.adapter.targets {config.targets!r}: {str(exc).splitlines()[0]}") from exc
     finally:

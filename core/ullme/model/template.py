@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ullme.config.template import SPECIAL_TOKENS, TEXT_FIELDS, Span, TemplateConfig
 from ullme.errors import ConfigError, DataError
 from ullme.model.tokens import Tokens
 
-if TYPE_CHECKING:
-    from ullme.config.schema import Span, TemplateConfig
-
 _FIELD = re.compile(r"\{(\w+)\}")
-_TEXTS = ("text", "prefix", "target")  # what a user's data fills in; everything else belongs to the template
-_SPECIAL = ("bos", "eos", "cls", "sep", "mask", "unk")
 
 
 class Template:
@@ -35,7 +31,7 @@ class Template:
         self.max_length = max_length
         self.seen = 0
         self.truncated = 0
-        self._special = {name: getattr(tokenizer, f"{name}_token", None) or "" for name in _SPECIAL}
+        self._special = {name: getattr(tokenizer, f"{name}_token", None) or "" for name in SPECIAL_TOKENS}
 
     def embed(
         self, texts: Sequence[str], role: str, instruction: str | Sequence[str] = "", max_tokens: int | None = None
@@ -126,7 +122,7 @@ class Template:
 
 
 def _holds_text(span: Span) -> bool:
-    return any(name in _TEXTS for name in _FIELD.findall(span.text))
+    return any(name in TEXT_FIELDS for name in _FIELD.findall(span.text))
 
 
 def default_template(tokenizer: Any, generates: bool) -> TemplateConfig:
@@ -135,8 +131,6 @@ def default_template(tokenizer: Any, generates: bool) -> TemplateConfig:
     An instruction stands on a line before the text and is attended to but not pooled. A likelihood is that of the
     target after the prefix and a line break, without any end token.
     """
-    from ullme.config.schema import Span, TemplateConfig
-
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)

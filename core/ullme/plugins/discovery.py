@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -100,10 +101,13 @@ def _place(dist: metadata.Distribution) -> str:
 def _records(dist: metadata.Distribution, name: str) -> Iterator[PluginRecord]:
     version, origin = dist.version or "?", _origin(dist)
     incompatible = None if name == OWN_DIST else _incompatible(dist)
-    for entry_point in dist.entry_points:
-        if kind := _KIND_OF_GROUP.get(entry_point.group):
-            problem = incompatible or _malformed(entry_point.value)
-            yield PluginRecord(kind, canonical(entry_point.name), name, version, entry_point.value, origin, problem)
+    advertised = {(_KIND_OF_GROUP.get(ep.group), canonical(ep.name), ep.value) for ep in dist.entry_points}
+    times = Counter((kind, plugin) for kind, plugin, _ in advertised)
+    for kind, plugin, target in advertised:
+        if kind is not None:
+            twice = "one name for several targets in its entry points" if times[kind, plugin] > 1 else None
+            problem = incompatible or twice or _malformed(target)
+            yield PluginRecord(kind, plugin, name, version, target, origin, problem)
 
 
 def _origin(dist: metadata.Distribution) -> str:

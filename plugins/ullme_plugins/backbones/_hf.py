@@ -1,6 +1,7 @@
 """What every family loaded through transformers shares: where weights come from, what is refused, what is found inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,12 +35,12 @@ class HuggingFace(Backbone):
         how |= {"revision": config.revision} if config.revision else {}
         how |= {"trust_remote_code": config.trust_remote_code}
         try:
-            if "gguf_file" not in how:
-                self._check_family(transformers.AutoConfig.from_pretrained(where, **how).model_type, found)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **how)
-            model = getattr(transformers, self.auto_class).from_pretrained(
-                where, **how, **self._options(how), **self.extra
-            )
+            with _quiet():
+                if "gguf_file" not in how:
+                    self._check_family(transformers.AutoConfig.from_pretrained(where, **how).model_type, found)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(where, **how)
+                maker = getattr(transformers, self.auto_class)
+                model = maker.from_pretrained(where, **how, **self._options(how), **self.extra)
         except (OSError, ValueError, ImportError) as exc:
             raise AssetError(f"backbone {found}: {_reason(exc, config.allow_pickle)}") from exc
         self._check_family(model.config.model_type, found)
@@ -113,6 +114,22 @@ class Encoder(HuggingFace):
     def head(self, model: Any) -> None:
         """No likelihoods."""
         return
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bar over a second's work and no report on weights that are left out on purpose."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _source(found: Path | str) -> tuple[str, dict[str, Any]]:

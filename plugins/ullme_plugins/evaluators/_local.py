@@ -103,12 +103,7 @@ class LocalData:
         from datasets import Dataset, DatasetDict
 
         if self.retrieval is None:
-            names = {"text": "sentences", "label": "labels"} if self.config.type == "clustering" else {}
-            renamed = {
-                split: {names.get(name, name): cells for name, cells in columns.items()}
-                for split, columns in self.tables.items()
-            }
-            return DatasetDict({split: Dataset.from_dict(columns) for split, columns in renamed.items()})
+            return DatasetDict({split: Dataset.from_dict(self._columns(split)) for split in self.tables})
         data = self.retrieval
         titles = [data.titles.get(name, "") for name in data.corpus]
         corpus = {"id": list(data.corpus), "title": titles, "text": list(data.corpus.values())}
@@ -120,6 +115,17 @@ class LocalData:
             "top_ranked": None,
         }
         return {"default": {"test": split}}
+
+    def _columns(self, split: str) -> Table:
+        """The columns of a split under mteb's names, labels numbered alike in all splits."""
+        columns = dict(self.tables[split])
+        if "label" in columns:
+            known = sorted({label for cells in self.tables.values() for label in cells["label"]})
+            number = {label: place for place, label in enumerate(known)}
+            columns["label"] = [number[label] for label in columns["label"]]
+        if self.config.type == "clustering":
+            columns = {"sentences": columns["text"], "labels": columns["label"]}
+        return columns
 
 
 def _retrieval(config: LocalTask) -> Retrieval:

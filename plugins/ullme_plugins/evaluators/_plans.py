@@ -75,9 +75,11 @@ def _named(name: str, languages: list[str] | None, splits: list[str] | None) -> 
     def make() -> Any:
         return mteb.get_task(name, languages=languages, eval_splits=chosen)
 
-    task = make()
-    if not task.hf_subsets:
-        raise ConfigError(f"tasks: {name} has nothing in {languages}, only in {', '.join(metadata.languages)}")
+    try:
+        task = make()
+    except ValueError as error:  # an unknown language, or one that the task has not
+        found = ", ".join(metadata.languages)
+        raise ConfigError(f"languages: {name} has {found}, not {', '.join(languages or [])}") from error
     data = [dict(part.metadata.dataset) for part in parts or [task]]
     identity = {"mteb": version("mteb"), "data": data, "splits": chosen, "subsets": list(task.hf_subsets)}
     return Plan(name, identity, make, {})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ def _run(plan: Plan, encoder: Encoder, progress: bool) -> tuple[Record, dict[str
         metric=task.metadata.main_score,
         value=float(result.get_score()),
         identity=plan.identity,
-        scores=dict(result.scores),
+        scores=_plain(result.scores),
         per_query=per_query,
         texts=encoder.texts,
         prompts=encoder.prompts,
@@ -87,7 +89,7 @@ def _run(plan: Plan, encoder: Encoder, progress: bool) -> tuple[Record, dict[str
         seconds=round(time.monotonic() - start, 3),
         superseded_by=task.metadata.superseded_by,
     )
-    return record, result.model_dump(mode="json")
+    return record, _plain(result.model_dump(mode="json"))
 
 
 def _watch(task: Any) -> dict[str, dict[str, float]]:
@@ -105,7 +107,18 @@ def _watch(task: Any) -> dict[str, dict[str, float]]:
     return caught
 
 
+def _plain(value: Any) -> Any:
+    """What JSON can hold: mteb gives numpy numbers, and NaN where a measure is undefined, which becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return float(value) if math.isfinite(value) else None
+
+
 def _write(file: Path, content: Any) -> None:
     beside = file.with_name(f".{file.name}.tmp")
-    beside.write_text(json.dumps(content, indent=1, default=float), "utf-8")
+    beside.write_text(json.dumps(content, indent=1), "utf-8")
     os.replace(beside, file)

@@ -64,11 +64,12 @@ def progress_bars(visible: bool) -> Show:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(file=sys.stderr)
+    hidden = not (visible and console.is_terminal)
 
     @contextlib.contextmanager
     def show(description: str, total: int) -> Iterator[Callable[[int], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not visible, transient=True) as progress:
+        with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
             bar = progress.add_task(description, total=total)
             yield lambda done: progress.advance(bar, done)
 

@@ -1,23 +1,13 @@
 """How losses pull on the weights: norms and angles of their gradients on one held-out batch."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ullme import (
-    CachedStep,
-    Choice,
-    ConfigError,
-    Embedder,
-    EvalContext,
-    EvalReport,
-    Evaluator,
-    Score,
-    Slot,
-    build_losses,
-    load_source,
-    make_batch,
-)
+from ullme import Choice, ConfigError, EvalContext, EvalReport, Evaluator, Score, Slot
+
+if TYPE_CHECKING:
+    from ullme import Embedder
 
 
 class Gradients(Evaluator):
@@ -30,9 +20,11 @@ class Gradients(Evaluator):
         batch_tokens: int = Field(2048, gt=0, description="padded tokens a model call")
         max_tokens: int | None = Field(None, gt=0, description="tokens per text")
 
-    def evaluate(self, embedder: Embedder, context: EvalContext) -> EvalReport:
+    def evaluate(self, embedder: "Embedder", context: EvalContext) -> EvalReport:
         """Without dropout. Gradients that stood in the parameters are set aside and put back."""
         import torch
+
+        from ullme import CachedStep, build_losses, load_source, make_batch
 
         parameters = list(embedder.trainable().values())
         if not parameters:

@@ -1,23 +1,14 @@
 """Losses and their metrics on held-out rows: preference accuracy, KL, contrastive accuracy."""
 
 from collections import defaultdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ullme import (
-    CachedStep,
-    Choice,
-    Embedder,
-    EvalContext,
-    EvalReport,
-    Evaluator,
-    Score,
-    Slot,
-    build_losses,
-    load_source,
-    make_batch,
-)
+from ullme import Choice, EvalContext, EvalReport, Evaluator, Score, Slot
+
+if TYPE_CHECKING:
+    from ullme import Embedder
 
 
 class Losses(Evaluator):
@@ -32,8 +23,10 @@ class Losses(Evaluator):
         batch_tokens: int = Field(4096, gt=0, description="padded tokens a model call")
         max_tokens: int | None = Field(None, gt=0, description="tokens per text")
 
-    def evaluate(self, embedder: Embedder, context: EvalContext) -> EvalReport:
+    def evaluate(self, embedder: "Embedder", context: EvalContext) -> EvalReport:
         """Means over batches, weighted by their rows, without dropout or gradient. No random number is drawn."""
+        from ullme import CachedStep, build_losses, load_source, make_batch
+
         examples = load_source(self.config.source.build())
         step = CachedStep(
             embedder,

@@ -29,7 +29,7 @@ class MTEB(Evaluator):
         languages: list[str] | None = Field(None, description="of multilingual tasks: eng, deu ... or eng-Latn")
         splits: list[str] | None = Field(None, description="of mteb tasks; default: test, or all where there is none")
         local: list[LocalTask] = Field([], description="tasks from files or a data source")
-        compare: list[ModelConfig] = Field([], description="other models to score once, after training")
+        compare: dict[str, ModelConfig] = Field({}, description="other models by name, to score once, after training")
         bootstrap: int = Field(1000, ge=0, description="resamples for the 95% interval over queries; 0: none")
         max_tokens: int | None = Field(None, gt=0, description="tokens per text; default: the model's max_tokens")
         batch_tokens: int = Field(4096, gt=0, description="padded tokens a model call")
@@ -59,29 +59,35 @@ class MTEB(Evaluator):
         report = EvalReport("mteb", context.when, details={"mteb": version("mteb"), "compare": {}})
         with same_random_state(), mteb_imported():
             todo = plans(config.tasks, config.local, config.languages, config.splits)
-            records = self._score_all(todo, embedder, "", context, report)
+            fingerprint = embedder.fingerprint()
+            records = self._score_all(todo, embedder, fingerprint, "", context, report)
             report.details |= {
-                "fingerprint": embedder.fingerprint(),
+                "fingerprint": fingerprint,
                 "prompts": {record.task: record.prompts for record in records},
                 "empty_texts": sum(record.empty_texts for record in records),
                 "tasks": {record.task: _details(record) for record in records},
             }
-            others = config.compare if context.when == "after" else []
-            for name, model in zip(_names(others), others, strict=True):
+            for name, model in config.compare.items() if context.when == "after" else ():
                 other = build_embedder(model, seed=context.seed).to(embedder.device)
-                records = self._score_all(todo, other, name, context, report)
+                records = self._score_all(todo, other, other.fingerprint(), name, context, report)
                 report.details["compare"][name] = {record.task: _details(record) for record in records}
         return report
 
     def _score_all(
-        self, todo: list[Plan], embedder: Embedder, name: str, context: EvalContext, report: EvalReport
+        self,
+        todo: list[Plan],
+        embedder: Embedder,
+        fingerprint: str,
+        name: str,
+        context: EvalContext,
+        report: EvalReport,
     ) -> list[Record]:
         from ullme_plugins.evaluators._encoder import Encoder
         from ullme_plugins.evaluators._score import score
         from ullme_plugins.evaluators._surroundings import progress_bars
 
         config, records = self.config, []
-        revision = embedder.fingerprint() + (f"-{config.max_tokens}" if config.max_tokens else "")
+        revision = fingerprint + (f"-{config.max_tokens}" if config.max_tokens else "")
         for plan in todo:
             encoder = Encoder(
                 embedder,
@@ -113,14 +119,3 @@ def _details(record: Record) -> dict[str, Any]:
         del found[name]
     return found
 
-
-def _names(models: list[ModelConfig]) -> list[str]:
-    """A short name per model: the last part of its path, numbered if two are alike."""
-    names: list[str] = []
-    for model in models:
-        backbone = model.backbone.config
-        path = backbone.path or next(iter(backbone.parts), model.backbone.name)
-        short = path.rstrip("/").rsplit("/")[-1]
-        taken = sum(name == short or name.startswith(f"{short}#") for name in names)
-        names.append(f"{short}#{taken + 1}" if taken else short)
-    return names

@@ -1,10 +1,14 @@
 """The directory that `ullme encode` reads."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ullme import Embedder, Exporter
+from ullme import Exporter
+
+if TYPE_CHECKING:
+    from ullme import Embedder
 
 
 class UllmeDirectory(Exporter):
@@ -13,6 +17,6 @@ class UllmeDirectory(Exporter):
     class Config(Exporter.Config):
         folder: str = Field("model", pattern=r"^[\w.-]+$", description="below the run's output")
 
-    def export(self, embedder: Embedder, out_dir: Path) -> None:
+    def export(self, embedder: "Embedder", out_dir: Path) -> None:
         """Write everything that `Embedder.from_directory(out_dir)` needs, in safetensors and YAML."""
         embedder.save(out_dir)
