@@ -188,3 +188,18 @@ def test_a_first_party_plugin_works_from_a_distribution_of_its_own(fake_dist):
 
     hidden, mask = torch.randn(2, 5, 4), torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     assert lifted().build(4)(hidden, mask).equal(ours().build(4)(hidden, mask))
+
+
+def test_it_trains_and_the_lock_names_its_distribution(ullme, tiny_models, tmp_path):
+    from pipelines import pipeline, write, write_rows
+
+    content = pipeline(tiny_models("llama"), write_rows(tmp_path / "rows.jsonl"), tmp_path / "run", max_steps=3)
+    content["stages"][0]["losses"] = ["infonce", {"use": "focal-dpo", "weight": 0.5, "gamma": 1}]
+    done = ullme("run", str(write(tmp_path / "focal.yaml", content)), "--no-progress")
+    assert done.returncode == 0, done.stderr
+    header, *rows = (tmp_path / "run/stages/1-grl/metrics.csv").read_text().splitlines()
+    assert "loss/focal-dpo" in header.split(",")
+    assert len(rows) == 3
+    lock = json.loads((tmp_path / "run" / "plugins.lock").read_text())
+    mine = next(row for row in lock["plugins"] if row["name"] == "focal-dpo")
+    assert (mine["dist"], mine["version"]) == ("ullme-focal", "0.3.0")

@@ -41,7 +41,7 @@ class Gradients(Evaluator):
                 )
                 step(batch)
                 flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-                parts[loss.label] = torch.cat([gradient.float().flatten() for gradient in flat])
+                parts[loss.label] = torch.cat([gradient.double().flatten() for gradient in flat])
         for parameter, gradient in zip(parameters, held, strict=True):
             parameter.grad = gradient
         total = torch.stack(list(parts.values())).sum(0)

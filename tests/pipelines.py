@@ -61,7 +61,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", **more}
 
 
-def ullme(*arguments: object, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def ullme(*arguments: object, stdin: str | None = None, limit: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `ullme ARGUMENTS` and return what it printed and its exit code."""
     command = [sys.executable, "-m", "ullme", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment(**env), timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment(**env), timeout=limit)
