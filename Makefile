@@ -26,6 +26,7 @@ lint: $(VENV)/.installed-dev
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/step_memory.py
 
 clean:

@@ -53,7 +53,7 @@ def examples():
     """Ten rows with one or two positives and two negatives each, texts of mixed length."""
     from ullme import Example
 
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 
     def text(start: int, length: int) -> str:
         return " ".join(words[(start + 5 * i) % len(words)] for i in range(length))

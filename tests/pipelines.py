@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 
 
 def rows(count: int = 40, negatives: int = 1) -> list[dict[str, Any]]:
@@ -21,7 +21,9 @@ def rows(count: int = 40, negatives: int = 1) -> list[dict[str, Any]]:
         a, b = WORDS[i % 12], WORDS[(i * 5 + i // 12) % 12]
         row = {"query": f"where are {a} and {b} {i}", "positives": [f"{b} stands with {a} in place {i}"]}
         if negatives:
-            row["negatives"] = [f"nothing but {WORDS[(i + 3 + n) % 12]} in place {i + 100 * (n + 1)}" for n in range(negatives)]
+            row["negatives"] = [
+                f"nothing but {WORDS[(i + 3 + n) % 12]} in place {i + 100 * (n + 1)}" for n in range(negatives)
+            ]
         made.append(row)
     return made
 
@@ -61,7 +63,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", **more}
 
 
-def ullme(*arguments: object, stdin: str | None = None, limit: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+def ullme(
+    *arguments: object, stdin: str | None = None, limit: float = 300, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run `ullme ARGUMENTS` and return what it printed and its exit code."""
     command = [sys.executable, "-m", "ullme", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment(**env), timeout=limit)

@@ -56,34 +56,72 @@ __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from ullme.assets import fetch as fetch
-    from ullme.config.schema import ModelConfig as ModelConfig, StageConfig as StageConfig
-    from ullme.config.slots import Choice as Choice, Slot as Slot
+    from ullme.config.schema import ModelConfig as ModelConfig
+    from ullme.config.schema import StageConfig as StageConfig
+    from ullme.config.slots import Choice as Choice
+    from ullme.config.slots import Slot as Slot
     from ullme.data.prepare import load_source as load_source
     from ullme.errors import (
         AssetError as AssetError,
+    )
+    from ullme.errors import (
         AttentionError as AttentionError,
+    )
+    from ullme.errors import (
         ConfigError as ConfigError,
+    )
+    from ullme.errors import (
         DataError as DataError,
+    )
+    from ullme.errors import (
         TrainingError as TrainingError,
+    )
+    from ullme.errors import (
         UllmeError as UllmeError,
     )
     from ullme.interfaces import (
         AttentionPatcher as AttentionPatcher,
+    )
+    from ullme.interfaces import (
         Backbone as Backbone,
+    )
+    from ullme.interfaces import (
         Component as Component,
+    )
+    from ullme.interfaces import (
         ComponentConfig as ComponentConfig,
+    )
+    from ullme.interfaces import (
         Connector as Connector,
+    )
+    from ullme.interfaces import (
         DataSource as DataSource,
+    )
+    from ullme.interfaces import (
         Evaluator as Evaluator,
+    )
+    from ullme.interfaces import (
         Exporter as Exporter,
+    )
+    from ullme.interfaces import (
         Hooks as Hooks,
+    )
+    from ullme.interfaces import (
         Loss as Loss,
+    )
+    from ullme.interfaces import (
         Pooler as Pooler,
     )
     from ullme.loss_inputs import (
         LogProbs as LogProbs,
+    )
+    from ullme.loss_inputs import (
         LossInputs as LossInputs,
+    )
+    from ullme.loss_inputs import (
         Preferences as Preferences,
+    )
+    from ullme.loss_inputs import (
         Terms as Terms,
     )
     from ullme.model.build import build_embedder as build_embedder
@@ -91,14 +129,27 @@ if TYPE_CHECKING:
     from ullme.model.probe import probe_attention as probe_attention
     from ullme.train.batch import make_batch as make_batch
     from ullme.train.losses import build_losses as build_losses
-    from ullme.train.step import CachedStep as CachedStep, WeightedLoss as WeightedLoss
+    from ullme.train.step import CachedStep as CachedStep
+    from ullme.train.step import WeightedLoss as WeightedLoss
     from ullme.types import (
         EvalContext as EvalContext,
+    )
+    from ullme.types import (
         EvalReport as EvalReport,
+    )
+    from ullme.types import (
         Example as Example,
+    )
+    from ullme.types import (
         Likelihood as Likelihood,
+    )
+    from ullme.types import (
         LoadedBackbone as LoadedBackbone,
+    )
+    from ullme.types import (
         Score as Score,
+    )
+    from ullme.types import (
         Vector as Vector,
     )
 

@@ -12,16 +12,16 @@ from ullme.atomic import atomic_write
 from ullme.types import EvalContext, EvalReport, Score
 
 if TYPE_CHECKING:
-    from ullme.config.slots import Choice
+    from ullme.interfaces import Evaluator
     from ullme.model.embedder import Embedder
 
 REPORT = "report.json"
 
 
-def evaluate(choice: Choice, embedder: Embedder, context: EvalContext) -> EvalReport:
+def evaluate(evaluator: Evaluator, embedder: Embedder, context: EvalContext) -> EvalReport:
     """The report of one evaluator, also written to `context.out_dir`."""
     context.out_dir.mkdir(parents=True, exist_ok=True)
-    report: EvalReport = choice.build().evaluate(embedder, context)
+    report = evaluator.evaluate(embedder, context)
     with atomic_write(context.out_dir / REPORT, "w") as file:
         json.dump(dataclasses.asdict(report), file, indent=1, default=str, ensure_ascii=False)
     return report

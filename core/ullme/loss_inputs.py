@@ -61,7 +61,7 @@ class Preferences:
 
     @property
     def margin(self) -> Tensor:
-        """Log-ratio margin [M]: (log p - log p_ref)(chosen) - (log p - log p_ref)(rejected); the reference is 0 if absent."""
+        """Log-ratio margin [M]: log p/p_ref of chosen minus that of rejected; the reference counts 0 if absent."""
         margin = self.chosen.total - self.rejected.total
         if self.chosen.reference is not None and self.rejected.reference is not None:
             margin = margin - (self.chosen.reference - self.rejected.reference)

@@ -1,4 +1,4 @@
-"""A pipeline from start to end: evaluate, train stage by stage, evaluate, export; each step once, resumed where it stopped.
+"""A pipeline from start to end: evaluate, train by stages, evaluate, export; each step once, resumed where it stopped.
 
 OUTPUT/ullme.yaml, plugins.lock     what this run is
 OUTPUT/before, after/N-NAME/        one folder an evaluator, with report.json
@@ -24,6 +24,7 @@ from ullme.types import EvalContext, EvalReport, Example
 
 if TYPE_CHECKING:
     from ullme.config.schema import Pipeline, StageConfig
+    from ullme.config.slots import Choice
     from ullme.model.embedder import Embedder
     from ullme.train.fit import StageSummary
 
@@ -81,7 +82,7 @@ class Runner:
                     run.callbacks.extend(found)
                 self.hooks.call("ullme_before_train", run=run)
                 self.say(f"stage {stage.name}: {len(examples)} rows, {stage.trainer.max_steps} steps")
-                summary = fit(run, progress=self.progress)
+                summary = fit(run, progress=self.progress, on_built=self._built)
                 self._finish(run, summary)
                 self.hooks.call("ullme_after_train", run=run)
             self.outcome.stages[stage.name] = summary
@@ -99,7 +100,8 @@ class Runner:
             else:
                 self.say(f"evaluating {when} training: {choice.name}")
                 model = embedder or (self.embedder(before=self._first()) if when == "before" else self.embedder())
-                report = evaluate(choice, model, EvalContext(folder, when, self.pipeline.seed, self.progress))
+                context = EvalContext(folder, when, self.pipeline.seed, self.progress)
+                report = evaluate(self._build(choice), model, context)
                 self.hooks.call("ullme_after_evaluate", report=report)
             self.outcome.reports.append(report)
 
@@ -109,7 +111,7 @@ class Runner:
             target = self.pipeline.output / (choice.config.folder or choice.name)
             if not target.is_dir():
                 with atomic_dir(target) as folder:
-                    choice.build().export(self.embedder(), folder)
+                    self._build(choice).export(self.embedder(), folder)
             self.outcome.exports.append(target)
 
     # ---- the model at a moment ------------------------------------------------------------------------------------
@@ -119,7 +121,9 @@ class Runner:
         from ullme.model.build import build_embedder
 
         if self._embedder is None:
-            self.say(f"loading {self.pipeline.model.backbone.name} {self.pipeline.model.backbone.config.path or ''}".rstrip())
+            self.say(
+                f"loading {self.pipeline.model.backbone.name} {self.pipeline.model.backbone.config.path or ''}".rstrip()
+            )
             self._embedder = build_embedder(self.pipeline.model, seed=self.pipeline.seed, on_built=self._built)
             finished = [
                 stage for stage in self._stages_before(before) if (self._stage_folder(stage) / "done.json").is_file()
@@ -135,6 +139,11 @@ class Runner:
     def _first(self) -> StageConfig | None:
         return self.pipeline.stages[0] if self.pipeline.stages else None
 
+    def _build(self, choice: Choice) -> Any:
+        component = choice.build()
+        self._built(choice.kind, choice.name, component)
+        return component
+
     def _built(self, kind: str, name: str, component: Any) -> None:
         self.hooks.call("ullme_component_built", kind=kind, name=name, component=component)
 
@@ -145,7 +154,7 @@ class Runner:
         rows = {}
         for stage in self.pipeline.stages:
             if not (self._stage_folder(stage) / "done.json").is_file():
-                rows[stage.name] = load_source(stage.data)
+                rows[stage.name] = load_source(self._build(stage.data))
                 check_data(stage.losses, rows[stage.name], stage.name)
         return rows
 

@@ -98,7 +98,7 @@ class Score:
 
 @dataclass
 class EvalReport:
-    """What an evaluator found: scores for the table, anything else (JSON-serialisable) under `details`, files written."""
+    """What an evaluator found: scores for the table, anything else as JSON under `details`, files written."""
 
     evaluator: str
     when: str

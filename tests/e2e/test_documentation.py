@@ -52,7 +52,9 @@ def test_every_readme_command_runs(command, checkout):
     if command.startswith(("git clone ", "cd ", "pip install ")):
         pytest.skip("setting up a clone is what `make` and CI do")
     line = command.replace("ullme ", f"{shlex.quote(sys.executable)} -m ullme ")
-    done = subprocess.run(line, shell=True, cwd=checkout, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        line, shell=True, cwd=checkout, env=environment(), capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 

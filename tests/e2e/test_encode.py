@@ -19,7 +19,10 @@ def model(tiny_models, tmp_path_factory) -> Path:
     from ullme.config.load import load_model
 
     folder = tmp_path_factory.mktemp("saved") / "model"
-    section = {"backbone": {"use": "llama", "path": str(tiny_models("llama"))}, "prompts": {"query": "find the passage"}}
+    section = {
+        "backbone": {"use": "llama", "path": str(tiny_models("llama"))},
+        "prompts": {"query": "find the passage"},
+    }
     build_embedder(load_model({**section, "max_tokens": 16})).save(folder)
     return folder
 
@@ -80,7 +83,9 @@ def test_texts_that_are_too_long_are_cut_and_counted(model, tmp_path):
 class TestRefused:
     def test_an_empty_line(self, model, tmp_path):
         (tmp_path / "t.txt").write_text("one\n\nthree\n")
-        assert f"{tmp_path / 't.txt'}:2: expected a text" in refused(model, tmp_path / "t.txt", "-o", tmp_path / "v.npy")
+        assert f"{tmp_path / 't.txt'}:2: expected a text" in refused(
+            model, tmp_path / "t.txt", "-o", tmp_path / "v.npy"
+        )
 
     def test_a_malformed_line_of_json(self, model, tmp_path):
         (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": \n')
@@ -94,7 +99,9 @@ class TestRefused:
 
     def test_bytes_that_are_not_utf8(self, model, tmp_path):
         (tmp_path / "t.txt").write_bytes(b"fine\nbad \xff\n")
-        assert "t.txt:2: expected UTF-8, found byte 0xff" in refused(model, tmp_path / "t.txt", "-o", tmp_path / "v.npy")
+        assert "t.txt:2: expected UTF-8, found byte 0xff" in refused(
+            model, tmp_path / "t.txt", "-o", tmp_path / "v.npy"
+        )
 
     def test_a_missing_file_an_empty_one_and_no_model(self, model, lines, tmp_path):
         (tmp_path / "empty.txt").write_text("")

@@ -46,7 +46,9 @@ class Diary(Hooks):
 @pytest.fixture
 def make(tiny_models, tmp_path):
     def made(source: str, listed: bool = True):
-        (tmp_path / "diary.py").write_text(source.replace("{log}", str(tmp_path / "log")).replace("{{", "{").replace("}}", "}"))
+        (tmp_path / "diary.py").write_text(
+            source.replace("{log}", str(tmp_path / "log")).replace("{{", "{").replace("}}", "}")
+        )
         content = pipeline(tiny_models("llama"), write_rows(tmp_path / "rows.jsonl"), tmp_path / "run", max_steps=2)
         content["evaluate"] = ["probe"]
         content["hooks"] = ["diary"] if listed else []
@@ -61,14 +63,20 @@ def test_every_hook_is_called_in_its_moment(make, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "log").read_text().splitlines() == [
         "config grl",
+        "built source jsonl JsonLines",
         "built backbone llama Llama",
         "built attention bidirectional Bidirectional",
         "built attention causal Causal",
         "built pooler mean Mean",
         "before grl 40",
+        "built loss infonce InfoNCE",
+        "built loss dpo DPO",
+        "built loss grl-kl GRLKL",
         "callback 2",
         "after True",
+        "built evaluator probe Probe",
         "report probe 4",
+        "built exporter ullme UllmeDirectory",
     ]
 
 

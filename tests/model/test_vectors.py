@@ -1,4 +1,4 @@
-"""Vectors: independent of padding, neighbours and order; equal to what sentence-transformers gives; saved and reloaded."""
+"""Vectors: independent of padding, neighbours and order; equal to sentence-transformers'; saved and reloaded."""
 
 from __future__ import annotations
 

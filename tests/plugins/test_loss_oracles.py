@@ -30,7 +30,10 @@ def batch(seed: int = 0, need: Likelihood | None = None, tokens: torch.Tensor | 
     scores = LogProbs(-lengths * random(size).abs(), lengths, torch.arange(size), -lengths * random(size).abs())
     for tensor in (scores.total,):
         tensor.requires_grad_()
-    vectors = {Vector("query"): random(queries, 16).requires_grad_(), Vector("document"): random(size, 16).requires_grad_()}
+    vectors = {
+        Vector("query"): random(queries, 16).requires_grad_(),
+        Vector("document"): random(size, 16).requires_grad_(),
+    }
     likelihoods = {}
     for request in (Likelihood("query", "document"), Likelihood("query", "document", reference=True)):
         likelihoods[request] = scores
@@ -114,21 +117,39 @@ def trl_dpo(trainer, pairs, beta: float) -> torch.Tensor:
         def forward(self, **kwargs):
             zero = torch.zeros_like(self.log_probs)
             return types.SimpleNamespace(
-                log_probs=self.log_probs, entropy=zero, mean_logits=zero, is_top1=zero.bool(), aux_loss=None,
+                log_probs=self.log_probs,
+                entropy=zero,
+                mean_logits=zero,
+                is_top1=zero.bool(),
+                aux_loss=None,
                 log_sum_sq_probs=zero,
             )
 
     same = types.SimpleNamespace
     fake = same(
-        model=Model(policy), ref_model=Model(before), aux_loss_enabled=False, ld_alpha=None, precompute_ref_logps=False,
+        model=Model(policy),
+        ref_model=Model(before),
+        aux_loss_enabled=False,
+        ld_alpha=None,
+        precompute_ref_logps=False,
         accelerator=same(device="cpu", gather_for_metrics=lambda x: x, gather=lambda x: x, unwrap_model=lambda m: m),
-        args=same(gradient_checkpointing_kwargs=None, discopop_tau=0.05), f_divergence_type="reverse_kl",
-        f_alpha_divergence_coef=0.5, loss_types=["sigmoid"], loss_weights=[1.0], beta=beta, label_smoothing=0.0,
-        use_weighting=False, _metrics={"train": defaultdict(list)}, _total_train_tokens=0, _tp_size=1,
+        args=same(gradient_checkpointing_kwargs=None, discopop_tau=0.05),
+        f_divergence_type="reverse_kl",
+        f_alpha_divergence_coef=0.5,
+        loss_types=["sigmoid"],
+        loss_weights=[1.0],
+        beta=beta,
+        label_smoothing=0.0,
+        use_weighting=False,
+        _metrics={"train": defaultdict(list)},
+        _total_train_tokens=0,
+        _tp_size=1,
     )
     ones = torch.ones(2 * size, 2, dtype=torch.long)
     mask = torch.tensor([[0, 1]]).repeat(2 * size, 1)
-    return trainer._compute_loss(fake, fake.model, {"input_ids": ones, "attention_mask": ones, "completion_mask": mask}, False)
+    return trainer._compute_loss(
+        fake, fake.model, {"input_ids": ones, "attention_mask": ones, "completion_mask": mask}, False
+    )
 
 
 class TestSFT:
@@ -162,7 +183,9 @@ class TestGRLKL:
     def test_the_paper_is_the_default(self):
         torch.testing.assert_close(GRLKL()(batch()), self.by_query(batch(), "rt-gen"), atol=1e-6, rtol=1e-5)
 
-    @pytest.mark.parametrize(("stopped", "rt", "gen"), [("none", True, True), ("rt", False, True), ("gen", True, False)])
+    @pytest.mark.parametrize(
+        ("stopped", "rt", "gen"), [("none", True, True), ("rt", False, True), ("gen", True, False)]
+    )
     def test_stop_gradient(self, stopped, rt, gen):
         inputs = batch()
         GRLKL(GRLKL.Config(stop_gradient=stopped))(inputs).sum().backward()

@@ -177,7 +177,9 @@ def test_a_frozen_copy_serves_as_reference_when_all_weights_train(build, example
     for adapter in (True, False):
         embedder = build(adapter={"r": 4} if adapter else None).train()
         copy = None if adapter else build()
-        values.append(CachedStep(embedder, losses("dpo"), frozen_reference=copy)(make_batch(examples[:4])).losses["dpo"])
+        values.append(
+            CachedStep(embedder, losses("dpo"), frozen_reference=copy)(make_batch(examples[:4])).losses["dpo"]
+        )
     assert values[0] == pytest.approx(0.693147, abs=1e-4)
     assert values[1] == pytest.approx(0.693147, abs=1e-6)
 
@@ -231,7 +233,11 @@ def test_without_backward_nothing_is_changed(build, examples):
 def test_passages_of_one_group_are_not_each_others_negatives():
     from ullme import Example
 
-    rows = [Example("a", ("p",), ("n",), group="g"), Example("b", ("p2",), ("p",), group="g"), Example("c", ("x",), group="h")]
+    rows = [
+        Example("a", ("p",), ("n",), group="g"),
+        Example("b", ("p2",), ("p",), group="g"),
+        Example("c", ("x",), group="h"),
+    ]
     batch = make_batch(rows)
     assert batch.candidates == ["p", "n", "p2", "p", "x"]
     assert batch.excluded.tolist() == [

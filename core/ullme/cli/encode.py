@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SUMMARY = "Texts to vectors: a numpy file with one fp32 row per line of FILE."
@@ -74,20 +76,13 @@ def _positive(text: str) -> int:
     return number
 
 
-class _bar:
-    """A rich progress bar over texts, on standard error; `advance(n)` is what `with` gives."""
+@contextmanager
+def _bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar over texts, on standard error; call what `with` gives with the number of texts just done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, total: int, *, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
-        self.task = self.bar.add_task("encoding", total=total)
-
-    def __enter__(self) -> object:
-        self.bar.start()
-        return lambda count: self.bar.update(self.task, advance=count)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("encoding", total=total)
+        yield lambda count: bar.update(task, advance=count)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ullme.run import Outcome
     from ullme.types import Score
 
@@ -18,19 +20,17 @@ def show(outcome: Outcome, output: Path, seconds: float) -> None:
 
     from ullme.atomic import atomic_write
 
-    plain = Console(record=True, width=110, file=sys.stdout, soft_wrap=False)
-    _print(plain, outcome, output, seconds)
+    console = Console(record=True, file=sys.stdout, width=None if sys.stdout.isatty() else 130)
+    _print(console, outcome, output, seconds)
     with atomic_write(output / "summary.txt", "w") as file:
-        file.write(plain.export_text())
+        file.write(console.export_text())
 
 
-def _print(console: object, outcome: Outcome, output: Path, seconds: float) -> None:
-    from rich.console import Console
+def _print(console: Console, outcome: Outcome, output: Path, seconds: float) -> None:
     from rich.table import Table
 
     from ullme.evaluation import table
 
-    assert isinstance(console, Console)
     rows = table(outcome.reports)
     if rows:
         grid = Table(title="scores", title_justify="left")

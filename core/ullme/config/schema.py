@@ -82,7 +82,9 @@ class TrainerConfig(Section):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
-    accelerator: str = Field("auto", description="the one device to train on, as Lightning's Trainer takes it: cpu, gpu, auto ...")
+    accelerator: str = Field(
+        "auto", description="the one device to train on, as Lightning's Trainer takes it: cpu, gpu, auto ..."
+    )
 
 
 class StageConfig(Section):

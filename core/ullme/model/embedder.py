@@ -174,7 +174,7 @@ class Embedder(nn.Module):
     def score(
         self, pairs: Sequence[tuple[str, str]], *, attention: str = "generate", batch_tokens: int = 4096
     ) -> tuple[np.ndarray, np.ndarray]:
-        """log p(target | prefix) summed over the target's tokens, and their number, for (prefix, target) pairs: [n], [n]."""
+        """log p(target | prefix) summed over the target's tokens, and their number, per (prefix, target): [n], [n]."""
         import numpy as np
 
         tokens = self.template.likelihood(pairs)

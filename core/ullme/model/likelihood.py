@@ -29,7 +29,7 @@ def token_log_probs(
         logits = logits if transform is None else transform(logits)
         return -nn.functional.cross_entropy(logits.float(), ids, reduction="none")
 
-    pieces = list(zip(hidden.split(rows), targets.split(rows), strict=True))
+    pieces = list(zip(hidden.split(rows), targets.split(rows), strict=True))  # type: ignore[no-untyped-call]
     if not torch.is_grad_enabled():
         return torch.cat([score(*piece) for piece in pieces])
     if any(parameter.requires_grad for parameter in head.parameters()):

@@ -108,8 +108,8 @@ def _padding(loaded: LoadedBackbone) -> tuple[float, float]:
 def _text(loaded: LoadedBackbone) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     device = next(loaded.body.parameters()).device
-    size = min(loaded.body.config.vocab_size, 1000)  # type: ignore[union-attr, type-var, arg-type]
-    ids = torch.randint(3, int(size), (1, LENGTH), generator=generator).to(device)
+    config: Any = loaded.body.config
+    ids = torch.randint(3, min(config.vocab_size, 1000), (1, LENGTH), generator=generator).to(device)
     return ids, torch.ones_like(ids)
 
 

@@ -22,7 +22,7 @@ def hidden_states(loaded: LoadedBackbone, ids: Tensor, mask: Tensor, layer: int 
 
     Positions follow the mask, so that padding on either side leaves the states of real tokens as they are.
     """
-    accepted = _accepted(type(loaded.body))
+    accepted = _accepted(type(loaded.body))  # type: ignore[arg-type]
     kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
     if "position_ids" in accepted:
         kwargs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)

@@ -15,7 +15,7 @@ from ullme.atomic import atomic_write
 _NAME = re.compile(r"step-(\d+)\.ckpt$")
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
     """Lightning's checkpoint files, never half-written."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

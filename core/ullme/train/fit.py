@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class StageRun:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """Plain numbers of a finished stage. Speed leaves out the first step, which warms up. Memory is the process's peak."""
+    """Plain numbers of a finished stage. Speed leaves out the first step; memory is the process's peak."""
 
     steps: int
     rows: int
@@ -52,7 +52,9 @@ class StageSummary:
     last_losses: dict[str, float]
 
 
-def fit(run: StageRun, *, progress: bool = True) -> StageSummary:
+def fit(
+    run: StageRun, *, progress: bool = True, on_built: Callable[[str, str, Any], None] | None = None
+) -> StageSummary:
     """Train `run.embedder` in place, resuming from the newest checkpoint in `run.out_dir`.
 
     Raises TrainingError for a loss that is not finite or a foreign checkpoint, KeyboardInterrupt on Ctrl-C.
@@ -60,12 +62,12 @@ def fit(run: StageRun, *, progress: bool = True) -> StageSummary:
     from lightning.pytorch import Trainer
 
     trainer_config, embedder = run.stage.trainer, run.embedder
-    losses = build_losses(run.stage.losses)
+    losses = build_losses(run.stage.losses, on_built)
     copied = check_model(losses, embedder.loaded.head is not None, embedder.adapter is not None, run.stage.name)
     if embedder.adapter is None and embedder.loaded.model.dtype in HALF:
         raise ConfigError(
-            f"stage {run.stage.name!r}: all weights would be trained in {embedder.loaded.model.dtype}, where small updates"
-            " are lost.\n  Give the model an `adapter:` or `dtype: float32` with `precision: bf16-mixed`."
+            f"stage {run.stage.name!r}: all weights would be trained in {embedder.loaded.model.dtype}, where small"
+            " updates are lost.\n  Give the model an `adapter:` or `dtype: float32` with `precision: bf16-mixed`."
         )
     if trainer_config.gradient_checkpointing:
         model: Any = embedder.loaded.model

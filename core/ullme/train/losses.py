@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ullme.interfaces import Loss
 
 
-def build_losses(choices: Sequence[Choice]) -> list[WeightedLoss]:
+def build_losses(
+    choices: Sequence[Choice], on_built: Callable[[str, str, Any], None] | None = None
+) -> list[WeightedLoss]:
     """Weighted functions, labelled by plugin name; the n-th of one name is labelled `name-n`."""
     seen: Counter[str] = Counter()
     built = []
@@ -25,6 +27,8 @@ def build_losses(choices: Sequence[Choice]) -> list[WeightedLoss]:
         seen[choice.name] += 1
         label = choice.name if seen[choice.name] == 1 else f"{choice.name}-{seen[choice.name]}"
         loss: Loss = choice.build()
+        if on_built is not None:
+            on_built(choice.kind, choice.name, loss)
         built.append(WeightedLoss(label, loss.config.weight, tuple(loss.needs), loss.build()))
     return built
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ullme.config.schema import StageConfig
 
 
-class StageModule(LightningModule):
+class StageModule(LightningModule):  # type: ignore[misc]
     """Trains `embedder` on `examples` as one stage says.
 
     Everything random in step s is a function of (seed, stage, s), so that a resumed run continues as the
@@ -96,7 +96,8 @@ class StageModule(LightningModule):
         norm = float(nn.utils.clip_grad_norm_(self.trainable().values(), torch.inf if limit is None else limit))
         if norm != norm or norm == float("inf"):
             raise TrainingError(
-                f"step {step}: the gradient is {norm}, every loss being finite; rows {rows}. The last checkpoint is valid."
+                f"step {step}: the gradient is {norm} though every loss is finite; rows {rows}."
+                "\n  The last checkpoint is valid."
             )
         return norm
 

@@ -13,7 +13,7 @@ from ullme.atomic import atomic_write
 from ullme.train.module import StageModule
 
 
-class Progress(Callback):
+class Progress(Callback):  # type: ignore[misc]
     """A rich bar: step, loss, tokens per second, time elapsed and left."""
 
     def __init__(self, total: int) -> None:
@@ -58,7 +58,7 @@ class Progress(Callback):
         self.bar.stop()
 
 
-class Metrics(Callback):
+class Metrics(Callback):  # type: ignore[misc]
     """`metrics.csv`: one row a step, rewritten up to the resumed step, then appended to."""
 
     def __init__(self, path: Path) -> None:

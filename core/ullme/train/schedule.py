@@ -7,7 +7,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 def factor(kind: Schedule, step: int, *, warmup: int, total: int) -> float:
-    """Factor of the peak rate at `step` (from 0): linear rise over `warmup` steps, then constant or down to 0 at `total`."""
+    """Factor of the peak rate at `step` (from 0): rises over `warmup` steps, then constant or down to 0 at `total`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if kind == "constant":

@@ -1,4 +1,4 @@
-"""The training step: gradients of every loss through cached leaves (GradCache, arXiv:2101.06983, for vectors and likelihoods).
+"""The training step: gradients of every loss through cached leaves (as GradCache, arXiv:2101.06983, does for vectors).
 
 1. forward without gradient, chunk by chunk, remembering the random state before each -> leaves
 2. every loss on the leaves of the whole batch; backward to the leaves only
@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -146,19 +147,21 @@ class CachedStep:
                 roles[role] = template.embed(batch.queries, role, instructions, limit)
             else:
                 roles[role] = template.embed(batch.candidates, role, self.embedder.prompt(role), limit)
-        vector_jobs = []
+        vector_jobs: list[Job] = []
+        items: list[tuple[Request, int, Tokens]]
         for layer in sorted({request.layer for request in self.vectors}):
             items = [(r, i, text) for r in self.vectors if r.layer == layer for i, text in enumerate(roles[r.role])]
-            vector_jobs += self._jobs(items, lambda texts, layer=layer: VectorCall(texts, layer))  # type: ignore[misc]
+            vector_jobs += self._jobs(items, partial(VectorCall, layer=layer))
 
-        likelihood_jobs, counts = [], {}
+        likelihood_jobs: list[Job] = []
+        counts: dict[Likelihood, Tensor] = {}
         for request in self.likelihoods:
             sides = [{"query": batch.queries[owner[c]], "document": batch.candidates[c]} for c in scored]
             pairs = [(side[request.prefix], side[request.target]) for side in sides]
             texts = template.likelihood(pairs, [instructions[owner[c]] for c in scored], limit)
             counts[request] = torch.tensor([sum(text.target[1:]) for text in texts], dtype=torch.float32)
             items = [(request, i, text) for i, text in enumerate(texts)]
-            likelihood_jobs += self._jobs(items, lambda t, mode=request.attention: LikelihoodCall(t, mode))  # type: ignore[misc]
+            likelihood_jobs += self._jobs(items, partial(LikelihoodCall, attention=request.attention))
         return vector_jobs, likelihood_jobs, counts
 
     def _jobs(
@@ -252,7 +255,7 @@ class CachedStep:
                 if result is None:
                     _set_random_state(states[number], self.embedder.device)
                     result = self.embedder(job.call)
-                result.backward(gradient)  # type: ignore[no-untyped-call]
+                result.backward(gradient)
             graphs[number] = None
         _set_random_state(after, self.embedder.device)
 

@@ -1,4 +1,4 @@
-"""What every family loaded through transformers shares: where weights come from, what is refused, what is found inside."""
+"""What all families loaded through transformers share: where weights come from, what is refused, what is inside."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ class HuggingFace(Backbone):
     extra: ClassVar[dict[str, Any]] = {}
 
     def load(self) -> LoadedBackbone:
-        """Read weights and tokenizer. Raises AssetError for missing or refused files, ConfigError for another family."""
+        """Weights and tokenizer. Raises AssetError for missing or refused files, ConfigError for another family."""
         import transformers
 
         config = self.config
@@ -146,7 +146,7 @@ def _source(found: Path | str) -> tuple[str, dict[str, Any]]:
 def _reason(exc: Exception, allow_pickle: bool) -> str:
     text = str(exc).strip().split("\n")[0]
     if "safetensors" in text and not allow_pickle:
-        return f"{text}\n  Pickle weights can run code when loaded; `allow_pickle: true` accepts them from a source you trust."
+        return f"{text}\n  Pickle weights can run code when loaded: `allow_pickle: true` accepts them."
     return text
 
 

@@ -118,4 +118,3 @@ def _details(record: Record) -> dict[str, Any]:
     for name in ("task", "per_query"):
         del found[name]
     return found
-

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ullme import Likelihood, Loss, LossInputs, Terms, Vector
+from ullme import Likelihood, Loss, LossInputs, Vector
 
 if TYPE_CHECKING:
     from torch import Tensor
