@@ -1,11 +1,14 @@
-"""A whole pipeline over a tiny model, as a YAML file, and the `ullme` command in a process of its own."""
+"""A whole pipeline over a tiny model, as a YAML file, and the `ullme` command, in this process or its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +66,36 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", **more}
 
 
-def ullme(
-    *arguments: object, stdin: str | None = None, limit: float = 300, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """Run `ullme ARGUMENTS` and return what it printed and its exit code."""
+@dataclass(frozen=True)
+class Done:
+    """What a command printed and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ullme(*arguments: object, stdin: str | None = None) -> Done:
+    """Run `ullme ARGUMENTS` in this process: what it imports is already there."""
+    import torch
+
+    from ullme.cli import main
+
+    torch.set_num_threads(1)
+    out, err, old = io.StringIO(), io.StringIO(), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO((stdin or "").encode()))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+    except SystemExit as exit:  # argparse, after --help
+        code = int(exit.code or 0)
+    finally:
+        sys.stdin = old
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def process(*arguments: object, limit: float = 300, **env: str) -> Done:
+    """Run `ullme ARGUMENTS` in a process of its own."""
     command = [sys.executable, "-m", "ullme", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment(**env), timeout=limit)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**env), timeout=limit)
+    return Done(done.returncode, done.stdout, done.stderr)

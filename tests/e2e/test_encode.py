@@ -23,7 +23,7 @@ def model(tiny_models, tmp_path_factory) -> Path:
         "backbone": {"use": "llama", "path": str(tiny_models("llama"))},
         "prompts": {"query": "find the passage"},
     }
-    build_embedder(load_model({**section, "max_tokens": 16})).save(folder)
+    build_embedder(load_model({**section, "max_tokens": 48})).save(folder)
     return folder
 
 
@@ -77,7 +77,7 @@ def test_texts_that_are_too_long_are_cut_and_counted(model, tmp_path):
     long = tmp_path / "long.txt"
     long.write_text("short\n" + "word " * 200 + "\n")
     _, done = encode(model, long, tmp_path / "v.npy")
-    assert "1 texts were cut to 16 tokens" in done.stdout
+    assert "; 1 text was cut to 48 tokens" in done.stdout
 
 
 class TestRefused:

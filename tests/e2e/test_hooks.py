@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pipelines import pipeline, ullme, write, write_rows
+from pipelines import pipeline, process, write, write_rows
 
 GOOD = '''
 from ullme import Hooks
@@ -53,7 +53,7 @@ def make(tiny_models, tmp_path):
         content["evaluate"] = ["probe"]
         content["hooks"] = ["diary"] if listed else []
         file = write(tmp_path / "hooks.yaml", content)
-        return ullme("--plugin", "hook:diary=diary:Diary", "run", file, "--no-progress", PYTHONPATH=str(tmp_path))
+        return process("--plugin", "hook:diary=diary:Diary", "run", file, "--no-progress", PYTHONPATH=str(tmp_path))
 
     return made
 

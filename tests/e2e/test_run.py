@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from pipelines import environment, pipeline, ullme, write, write_rows
+from pipelines import environment, pipeline, process, ullme, write, write_rows
 
 from ullme import Embedder
 
@@ -148,7 +148,7 @@ class TestRefused:
     """One clear message, exit code 2, no traceback, earlier outputs untouched."""
 
     def refused(self, *arguments, **env) -> str:
-        done = ullme(*arguments, **env)
+        done = process(*arguments, **env) if env else ullme(*arguments)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr

@@ -377,8 +377,7 @@ def test_other_models_are_scored_beside_and_only_after_training(files, tmp_path,
     assert len(run(tmp_path / "before", embedder, when="before", **options).scores) == 1
     report = run(tmp_path / "after", embedder, **options)
     own, first, second = report.scores
-    folder = Path(embedder.config.backbone.config.path).name
-    assert [own.model, first.model, second.model] == ["", folder, f"{folder}#2"]
+    assert [own.model, first.model, second.model] == ["", "first", "second"]
     assert own.value == first.value == second.value
     assert list(report.details["compare"]) == ["first", "second"]
 

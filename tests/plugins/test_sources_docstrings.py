@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import statistics
 import sys
 import sysconfig
 from pathlib import Path
@@ -114,11 +115,11 @@ def test_summary_and_rest(docstring, expected):
 
 
 def test_docstrings_are_those_that_python_sees():
-    source = Path(inspect.__file__).read_bytes()
+    source = Path(statistics.__file__).read_bytes()  # a module that nothing patches
     found = dict(docstrings(source))
-    assert len(found) > 80
+    assert len(found) > 30
     for name, text in found.items():
-        value = inspect
+        value = statistics
         for part in name.split("."):
             value = getattr(value, part)
         if isinstance(value, type) or inspect.isfunction(value):

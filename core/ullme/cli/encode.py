@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     with atomic_write(output) as file:
         np.save(file, vectors)
     limit = args.max_tokens or embedder.config.max_tokens
-    cut = f"; {embedder.template.truncated} texts were cut to {limit} tokens" if embedder.template.truncated else ""
+    count = embedder.template.truncated
+    cut = f"; {count} {'text was' if count == 1 else 'texts were'} cut to {limit} tokens" if count else ""
     print(f"{output}: {vectors.shape[0]} x {vectors.shape[1]} {vectors.dtype}{cut}")
     return 0
 

@@ -9,6 +9,8 @@ pooler.safetensors   weights of a pooler that has some
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def save(embedder: Embedder, path: Path) -> None:
     (path / CONFIG).write_text(dump_yaml({"model": section}), "utf-8")
     lock.snapshot([choice.record for choice in choices(config)]).write(path / LOCK)
     model: Any = embedder.loaded.model
-    model.save_pretrained(path / BACKBONE, state_dict=_base_weights(model))
+    with _no_bars():
+        model.save_pretrained(path / BACKBONE, state_dict=_base_weights(model))
     embedder.loaded.tokenizer.save_pretrained(path / BACKBONE)
     if embedder.adapter is not None:
         adapter: Any = embedder.adapter
@@ -71,6 +74,19 @@ def load(path: Path) -> Embedder:
     if (path / POOLER).is_file() and isinstance(embedder.pooler, nn.Module):
         embedder.pooler.load_state_dict(load_file(path / POOLER))
     return embedder.eval()
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _base_weights(model: nn.Module) -> dict[str, torch.Tensor]:
