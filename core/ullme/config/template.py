@@ -49,7 +49,9 @@ class TemplateConfig(Section):
     """How texts become tokens, in training and in use alike."""
 
     embed: dict[str, list[Span]] = Field(description="spans per role (query, document); `default` serves the rest")
-    likelihood: list[Span] | None = Field(None, description="spans of prefix and target, for likelihoods")
+    likelihood: list[Span] | None = Field(
+        None, description="spans of prefix and target; default: the tokenizer's own format"
+    )
 
     @field_validator("embed")
     @classmethod

@@ -67,7 +67,10 @@ class Embedder(nn.Module):
         self.adapter = adapter
         self.model = loaded.model if adapter is None else None  # an adapter holds the model: one owner for the weights
         self.head_rows = 256
-        template = config.template or default_template(loaded.tokenizer, generates=loaded.head is not None)
+        template = default_template(loaded.tokenizer, generates=loaded.head is not None)
+        if config.template is not None:
+            likelihood = config.template.likelihood or template.likelihood
+            template = config.template.model_copy(update={"likelihood": likelihood})
         self.template = Template(template, loaded.tokenizer, config.max_tokens, loaded.max_length)
 
     @classmethod

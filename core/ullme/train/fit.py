@@ -59,6 +59,7 @@ def fit(
 
     Raises TrainingError for a loss that is not finite or a foreign checkpoint, KeyboardInterrupt on Ctrl-C.
     """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
     trainer_config, embedder = run.stage.trainer, run.embedder
@@ -79,19 +80,29 @@ def fit(
     metrics = Metrics(run.out_dir / "metrics.csv")
     shown = [Progress(trainer_config.max_steps)] if progress else []
     quiet()
-    trainer = Trainer(
-        max_steps=trainer_config.max_steps,
-        max_epochs=-1,
-        accelerator=trainer_config.accelerator,
-        devices=1,
-        precision=trainer_config.precision,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        plugins=[AtomicCheckpointIO()],
-        callbacks=[metrics, *shown, checkpoints_every(trainer_config.checkpoint_every, checkpoints), *run.callbacks],
-    )
+    try:
+        trainer = Trainer(
+            max_steps=trainer_config.max_steps,
+            max_epochs=-1,
+            accelerator=trainer_config.accelerator,
+            devices=1,
+            precision=trainer_config.precision,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            plugins=[AtomicCheckpointIO()],
+            callbacks=[
+                metrics,
+                *shown,
+                checkpoints_every(trainer_config.checkpoint_every, checkpoints),
+                *run.callbacks,
+            ],
+        )
+    except MisconfigurationException as exc:
+        raise ConfigError(
+            f"stage {run.stage.name!r}: trainer.accelerator {trainer_config.accelerator!r}: {exc}"
+        ) from exc
     start = newest(checkpoints)
     seen, truncated = embedder.template.seen, embedder.template.truncated
     try:
