@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,22 @@ def test_killed_and_run_again_ends_with_the_same_vectors(make, tmp_path, after_c
     steps = [line.split(",")[0] for line in metrics.read_text().splitlines()[1:]]
     assert steps == [f"{n}.0" for n in range(1, 9)]
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_killed_after_the_last_checkpoint_but_before_the_marker(make, tmp_path):
+    file = make(checkpoint_every=4)
+    assert ullme("run", file, "--no-progress").returncode == 0
+    before = vectors(tmp_path / "run")
+    stage = tmp_path / "run" / "stages" / "1-grl"
+    rows = (stage / "metrics.csv").read_text()
+    for path in (stage / "done.json", stage / "trained.safetensors", stage / "curves.png"):
+        path.unlink()
+    shutil.rmtree(tmp_path / "run" / "model")
+    again = ullme("run", file, "--no-progress")
+    assert again.returncode == 0, again.stderr
+    assert np.array_equal(vectors(tmp_path / "run"), before)
+    assert (stage / "metrics.csv").read_text() == rows
+    assert (stage / "curves.png").exists()
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_continued(make, tmp_path):

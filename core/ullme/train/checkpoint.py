@@ -40,7 +40,7 @@ def checkpoints_every(steps: int, folder: Path) -> ModelCheckpoint:
     )
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint of the latest step in `folder`, or None."""
+def newest(folder: Path) -> tuple[int, Path | None]:
+    """The latest step in `folder` and its checkpoint; 0 and None where there is none."""
     found = [(int(match[1]), path) for path in folder.glob("step-*.ckpt") if (match := _NAME.search(path.name))]
-    return max(found)[1] if found else None
+    return max(found, default=(0, None))

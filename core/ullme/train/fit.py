@@ -77,7 +77,8 @@ def fit(
     module = StageModule(embedder.train(), losses, run.examples, run.stage, run.seed, reference)
 
     checkpoints = run.out_dir / "checkpoints"
-    metrics = Metrics(run.out_dir / "metrics.csv")
+    step, start = newest(checkpoints)
+    metrics = Metrics(run.out_dir / "metrics.csv", step)
     shown = [Progress(trainer_config.max_steps)] if progress else []
     quiet()
     try:
@@ -103,7 +104,6 @@ def fit(
         raise ConfigError(
             f"stage {run.stage.name!r}: trainer.accelerator {trainer_config.accelerator!r}: {exc}"
         ) from exc
-    start = newest(checkpoints)
     seen, truncated = embedder.template.seen, embedder.template.truncated
     try:
         trainer.fit(module, _steps(trainer_config.max_steps), ckpt_path=start and str(start), weights_only=True)

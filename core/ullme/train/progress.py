@@ -59,18 +59,11 @@ class Progress(Callback):  # type: ignore[misc]
 
 
 class Metrics(Callback):  # type: ignore[misc]
-    """`metrics.csv`: one row a step, rewritten up to the resumed step, then appended to."""
+    """`metrics.csv`: one row a step. Of an earlier attempt, the rows up to the step that is resumed are kept."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resumed: int) -> None:
         self.path = path
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Keep the rows before the resumed step; later ones were lost with the interrupted run."""
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["step"] <= trainer.global_step]
+        self.rows = _rows(path, resumed)
         if self.rows:
             with atomic_write(self.path, "w") as file:
                 writer = csv.DictWriter(file, self.rows[0], lineterminator="\n")
@@ -103,6 +96,15 @@ class Metrics(Callback):  # type: ignore[misc]
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _rows(path: Path, last: int) -> list[dict[str, float]]:
+    """Rows of steps up to `last`. A killed process may have left half a line after them."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))[:last]
+    return [{key: float(value) for key, value in line.items()} for line in lines]
 
 
 def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
