@@ -48,6 +48,7 @@ _PUBLIC = {
     "CachedStep": "train.step",
     "WeightedLoss": "train.step",
     "build_losses": "train.losses",
+    "check_model": "train.losses",
     "make_batch": "train.batch",
     "fetch": "assets",
 }
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
     from ullme.model.probe import probe_attention as probe_attention
     from ullme.train.batch import make_batch as make_batch
     from ullme.train.losses import build_losses as build_losses
+    from ullme.train.losses import check_model as check_model
     from ullme.train.step import CachedStep as CachedStep
     from ullme.train.step import WeightedLoss as WeightedLoss
     from ullme.types import (

@@ -28,6 +28,10 @@ class PluginLoadError(UllmeError, ImportError):
     """The plugin was found but its code could not be imported or does not implement its interface."""
 
 
+class PluginError(UllmeError, RuntimeError):
+    """A plugin raised while it was working in a run; the message names it and its distribution."""
+
+
 class HookError(UllmeError, RuntimeError):
     """A lifecycle hook raised; the message names the hook, the plugin and its distribution."""
 

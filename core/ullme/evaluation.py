@@ -1,4 +1,4 @@
-"""Run evaluators on an embedder; one report each, on disk before the next begins."""
+"""Reports of evaluators: on disk, and side by side in a table."""
 
 from __future__ import annotations
 
@@ -6,29 +6,21 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ullme.atomic import atomic_write
-from ullme.types import EvalContext, EvalReport, Score
-
-if TYPE_CHECKING:
-    from ullme.interfaces import Evaluator
-    from ullme.model.embedder import Embedder
+from ullme.types import EvalReport, Score
 
 REPORT = "report.json"
 
 
-def evaluate(evaluator: Evaluator, embedder: Embedder, context: EvalContext) -> EvalReport:
-    """The report of one evaluator, also written to `context.out_dir`."""
-    context.out_dir.mkdir(parents=True, exist_ok=True)
-    report = evaluator.evaluate(embedder, context)
-    with atomic_write(context.out_dir / REPORT, "w") as file:
+def write_report(report: EvalReport, path: Path) -> None:
+    """A report as JSON, whole or not at all."""
+    with atomic_write(path, "w") as file:
         json.dump(dataclasses.asdict(report), file, indent=1, default=str, ensure_ascii=False)
-    return report
 
 
 def read_report(path: Path) -> EvalReport:
-    """A report as `evaluate` wrote it."""
+    """A report as `write_report` left it."""
     data = json.loads(path.read_text("utf-8"))
     scores = [Score(**score) for score in data["scores"]]
     return EvalReport(data["evaluator"], data["when"], scores, data["details"], [Path(file) for file in data["files"]])

@@ -118,6 +118,9 @@ class Evaluator(Component):
     class Config(ComponentConfig):
         when: list[Literal["before", "after"]] = Field(["after"], min_length=1, description="relative to training")
 
+    def check(self, embedder: Embedder) -> None:
+        """Raise, before training, what `evaluate` would raise after it for this kind of model."""
+
     @abstractmethod
     def evaluate(self, embedder: Embedder, context: EvalContext) -> EvalReport:
         """Scores of `embedder`. Files go to `context.out_dir`. Must leave the global random state as it found it."""
@@ -142,7 +145,9 @@ class Exporter(Component):
     """A trained embedder -> a directory that other programs read."""
 
     class Config(ComponentConfig):
-        folder: str = Field("", pattern=r"^[\w.-]*$", description="below the run's output; the plugin's name if empty")
+        folder: str = Field(
+            "", pattern=r"^(\w[\w.-]*)?$", description="below the run's output; the plugin's name if empty"
+        )
 
     @abstractmethod
     def export(self, embedder: Embedder, out_dir: Path) -> None:

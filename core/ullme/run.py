@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ullme.atomic import atomic_dir, atomic_write
-from ullme.data.prepare import load_source
+from ullme.data.prepare import describe, load_source
 from ullme.errors import ConfigError
+from ullme.plugins.blame import blamed
 from ullme.plugins.hooks import HookCaller
-from ullme.run_directory import claim
+from ullme.run_directory import claim, remember_data
 from ullme.types import EvalContext, EvalReport, Example
 
 if TYPE_CHECKING:
     from ullme.config.schema import Pipeline, StageConfig
     from ullme.config.slots import Choice
     from ullme.model.embedder import Embedder
-    from ullme.train.fit import StageSummary
+    from ullme.train.fit import StageRun, StageSummary
 
 Say = Callable[[str], None]
 
@@ -49,13 +50,17 @@ class Runner:
         self.say = say
         self.hooks = HookCaller((c.name, f"{c.record.dist} {c.record.version}", c.build()) for c in pipeline.hooks)
         self.hooks.call("ullme_config_ready", pipeline=pipeline)
-        claim(pipeline, frozen=frozen, say=say)
+        self._claim = claim(pipeline, frozen=frozen, say=say)
         self.outcome = Outcome()
         self._embedder: Embedder | None = None
+        self._trained = 0
+        """How many stages the embedder at hand has behind it."""
 
     def run(self) -> Outcome:
-        """Everything that the pipeline names."""
+        """Everything that the pipeline names. What can be refused is refused before anything is computed."""
         data = self._data()
+        if data:
+            self._check(data)
         self.evaluate("before")
         self.train(data)
         self.evaluate("after")
@@ -69,27 +74,29 @@ class Runner:
         from ullme.train.fit import StageRun, StageSummary, fit
 
         data = self._data() if data is None else data
-        for stage in self.pipeline.stages:
+        for number, stage in enumerate(self.pipeline.stages):
             folder = self._stage_folder(stage)
-            if (folder / "done.json").is_file():
+            if self._done(stage):
                 summary = StageSummary(**json.loads((folder / "done.json").read_text("utf-8")))
                 self.say(f"stage {stage.name}: finished before ({summary.steps} steps)")
             else:
                 examples = data[stage.name]
-                run = StageRun(stage, self.embedder(before=stage), examples, folder, self.pipeline.seed)
-                folder.mkdir(parents=True, exist_ok=True)
+                remember_data(folder, examples)
+                run = StageRun(stage, self.embedder(number), examples, folder, self.pipeline.seed, self._original)
                 for found in self.hooks.call("ullme_train_callbacks", run=run):
                     run.callbacks.extend(found)
                 self.hooks.call("ullme_before_train", run=run)
-                self.say(f"stage {stage.name}: {len(examples)} rows, {stage.trainer.max_steps} steps")
+                counts = describe(examples)
+                rows = f"{counts['rows']} rows, {counts['passages']} passages"
+                self.say(f"stage {stage.name}: {rows}, {stage.trainer.max_steps} steps")
+                self._trained = number + 1
                 summary = fit(run, progress=self.progress, on_built=self._built)
                 self._finish(run, summary)
-                self.hooks.call("ullme_after_train", run=run)
             self.outcome.stages[stage.name] = summary
 
     def evaluate(self, when: str, embedder: Embedder | None = None) -> None:
         """Every evaluator that asks for this moment; a report found on disk is not made again."""
-        from ullme.evaluation import REPORT, evaluate, read_report
+        from ullme.evaluation import REPORT, read_report, write_report
 
         for number, choice in enumerate(self.pipeline.evaluate, 1):
             if when not in choice.config.when:
@@ -99,10 +106,13 @@ class Runner:
                 report = read_report(folder / REPORT)
             else:
                 self.say(f"evaluating {when} training: {choice.name}")
-                model = embedder or (self.embedder(before=self._first()) if when == "before" else self.embedder())
-                context = EvalContext(folder, when, self.pipeline.seed, self.progress)
-                report = evaluate(self._build(choice), model, context)
+                model = embedder or self.embedder(0 if when == "before" else None)
+                folder.mkdir(parents=True, exist_ok=True)
+                with blamed(choice.who):
+                    context = EvalContext(folder, when, self.pipeline.seed, self.progress)
+                    report = self._build(choice).evaluate(model, context)
                 self.hooks.call("ullme_after_evaluate", report=report)
+                write_report(report, folder / REPORT)
             self.outcome.reports.append(report)
 
     def export(self) -> None:
@@ -110,34 +120,36 @@ class Runner:
         for choice in self.pipeline.export:
             target = self.pipeline.output / (choice.config.folder or choice.name)
             if not target.is_dir():
-                with atomic_dir(target) as folder:
+                with atomic_dir(target) as folder, blamed(choice.who):
                     self._build(choice).export(self.embedder(), folder)
             self.outcome.exports.append(target)
 
     # ---- the model at a moment ------------------------------------------------------------------------------------
 
-    def embedder(self, before: StageConfig | None = None) -> Embedder:
-        """The model as it is after all stages, or just before one of them. Weights are read once."""
-        from ullme.model.build import build_embedder
-
-        if self._embedder is None:
-            self.say(
-                f"loading {self.pipeline.model.backbone.name} {self.pipeline.model.backbone.config.path or ''}".rstrip()
-            )
-            self._embedder = build_embedder(self.pipeline.model, seed=self.pipeline.seed, on_built=self._built)
-            finished = [
-                stage for stage in self._stages_before(before) if (self._stage_folder(stage) / "done.json").is_file()
-            ]
-            if finished:
-                _read_trained(self._embedder, self._stage_folder(finished[-1]))
+    def embedder(self, trained: int | None = None) -> Embedder:
+        """The model with the first `trained` stages behind it (default: all). Raises ConfigError if one has not run."""
+        stages = self.pipeline.stages
+        trained = len(stages) if trained is None else trained
+        for stage in stages[:trained]:
+            if not self._done(stage):
+                raise ConfigError(f"stage {stage.name!r} is not trained yet: `ullme run` (or `train`) the file first")
+        if self._embedder is None or self._trained > trained:
+            self._embedder, self._trained = self._original(), 0
+        if self._trained < trained:
+            _read_trained(self._embedder, self._stage_folder(stages[trained - 1]))
+            self._trained = trained
         return self._embedder
 
-    def _stages_before(self, stage: StageConfig | None) -> Sequence[StageConfig]:
-        stages = self.pipeline.stages
-        return stages if stage is None else stages[: stages.index(stage)]
+    def _original(self) -> Embedder:
+        """The model before any training, built anew."""
+        from ullme.model.build import build_embedder
 
-    def _first(self) -> StageConfig | None:
-        return self.pipeline.stages[0] if self.pipeline.stages else None
+        backbone = self.pipeline.model.backbone
+        self.say(f"loading {backbone.name} {backbone.config.path or ''}".rstrip())
+        return build_embedder(self.pipeline.model, seed=self.pipeline.seed, on_built=self._built)
+
+    def _done(self, stage: StageConfig) -> bool:
+        return (self._stage_folder(stage) / "done.json").is_file()
 
     def _build(self, choice: Choice) -> Any:
         component = choice.build()
@@ -149,25 +161,44 @@ class Runner:
 
     def _data(self) -> dict[str, list[Example]]:
         """The rows of every stage that is still to train, checked against its losses. No weights are read for this."""
+        from ullme.train.batch import BatchPlan
         from ullme.train.losses import check_data
 
         rows = {}
         for stage in self.pipeline.stages:
-            if not (self._stage_folder(stage) / "done.json").is_file():
-                rows[stage.name] = load_source(self._build(stage.data))
+            if not self._done(stage):
+                with blamed(stage.data.who):
+                    rows[stage.name] = load_source(self._build(stage.data))
                 check_data(stage.losses, rows[stage.name], stage.name)
+                BatchPlan(len(rows[stage.name]), stage.trainer.batch_size, self.pipeline.seed)
         return rows
+
+    def _check(self, data: dict[str, list[Example]]) -> None:
+        """Refuse, with the model at hand, stages and evaluators that would fail after hours."""
+        from ullme.train.losses import build_losses, check_model, check_precision
+
+        done = next(n for n, stage in enumerate(self.pipeline.stages) if stage.name in data)
+        embedder = self.embedder(done)
+        for stage in self.pipeline.stages:
+            check_model(build_losses(stage.losses), embedder, f"stage {stage.name!r}")
+            check_precision(embedder, f"stage {stage.name!r}")
+        for choice in self.pipeline.evaluate:
+            choice.build().check(embedder)
 
     def _stage_folder(self, stage: StageConfig) -> Path:
         return self.pipeline.output / "stages" / f"{self.pipeline.stages.index(stage) + 1}-{stage.name}"
 
-    def _finish(self, run: Any, summary: StageSummary) -> None:
-        """The stage's weights, then the marker that says that they are whole."""
+    def _finish(self, run: StageRun, summary: StageSummary) -> None:
+        """The stage's weights, the hooks, then the marker that says that all of it is there."""
         from safetensors.torch import save
 
-        weights = {name: parameter.detach().contiguous() for name, parameter in run.embedder.trainable().items()}
+        from ullme.train.progress import draw_curves
+
+        weights = {name: parameter.detach().cpu().contiguous() for name, parameter in run.embedder.trainable().items()}
         with atomic_write(run.out_dir / "trained.safetensors") as file:
             file.write(save(weights))
+        draw_curves(run.out_dir / "metrics.csv", run.out_dir / "curves.png")
+        self.hooks.call("ullme_after_train", run=run)
         with atomic_write(run.out_dir / "done.json", "w") as file:
             json.dump(dataclasses.asdict(summary), file, indent=1)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
@@ -12,6 +16,7 @@ from ullme.config.load import dump_yaml
 from ullme.config.slots import choices
 from ullme.errors import ConfigError, OutputError
 from ullme.plugins import lock
+from ullme.types import Example
 
 if TYPE_CHECKING:
     from ullme.config.schema import Pipeline
@@ -19,17 +24,20 @@ if TYPE_CHECKING:
 CONFIG, LOCK = "ullme.yaml", "plugins.lock"
 
 
-def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> None:
-    """Make `pipeline.output` this run's folder, or see that it is.
+def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> IO[str]:
+    """Make `pipeline.output` this run's folder, or see that it is. Keep what is returned: it is the folder's lock.
 
-    Raises ConfigError if it holds a run of another configuration or, with `frozen`, of other plugins; other plugins
-    are otherwise only told of.
+    Raises ConfigError if it holds a run of another configuration, if a process is at work in it or, with `frozen`, if
+    it was begun with other plugins; those are otherwise only told of.
     """
     folder = pipeline.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"output {folder}: cannot be made: {exc.strerror}") from exc
+    lock_file = _locked(folder)
+    for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while writing
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     resolved = dump_yaml(pipeline)
     plugins = lock.snapshot([choice.record for choice in choices(pipeline)])
     if (folder / LOCK).is_file():
@@ -42,7 +50,10 @@ def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> No
     elif frozen:
         raise ConfigError(f"--frozen: {folder / LOCK} does not exist: run once without --frozen to write it")
     if (folder / CONFIG).is_file():
-        before = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
+        try:
+            before = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{folder / CONFIG}: damaged ({str(exc).splitlines()[0]}); use another output") from exc
         differences = _differences(before, yaml.safe_load(resolved))
         if differences:
             listed = "\n  ".join(differences[:10])
@@ -50,10 +61,43 @@ def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> No
                 f"output {folder} holds a run of another configuration:\n  {listed}\n"
                 "  Give this one another `output:` (--set output=DIR), or remove that folder."
             )
-        return
+        return lock_file
     plugins.write(folder / LOCK)
     with atomic_write(folder / CONFIG, "w") as file:
         file.write(resolved)
+    return lock_file
+
+
+def _locked(folder: Path) -> IO[str]:
+    """An open file holding the folder's lock until it is closed, which the end of the process does."""
+    file = (folder / ".lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # not a POSIX system: no lock, as before
+        pass
+    except BlockingIOError:
+        file.close()
+        raise ConfigError(f"output {folder}: another process is at work there; wait, or use another output") from None
+    return file
+
+
+def remember_data(folder: Path, examples: Sequence[Example]) -> None:
+    """Note which rows a stage trains on. Raises ConfigError if it was begun on other rows."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode())
+    note = {"rows": len(examples), "sha256": digest.hexdigest()}
+    path = folder / "data.json"
+    if path.is_file() and json.loads(path.read_text("utf-8")) != note:
+        raise ConfigError(
+            f"{folder}: this stage was begun on other rows than its source gives now; a resumed run would be neither.\n"
+            "  Bring the data back, use another output, or remove that folder to train on the new rows."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w") as file:
+        json.dump(note, file)
 
 
 def _differences(before: Any, now: Any, at: str = "") -> list[str]:

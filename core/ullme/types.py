@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ullme.interfaces import Hooks  # noqa: F401  (named in docstrings)
-
 
 @dataclass(frozen=True)
 class Example:
@@ -48,7 +46,7 @@ class Likelihood:
 
     `attention` is a mode of the model's `attention:` section. `pairs`: `own` scores every candidate of a query
     (positives and negatives), `positives` only the positives. `reference` asks for the same number under the
-    model as it was before training.
+    original model, as it was before any stage of training.
     """
 
     prefix: str

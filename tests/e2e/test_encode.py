@@ -81,6 +81,19 @@ def test_texts_that_are_too_long_are_cut_and_counted(model, tmp_path):
 
 
 class TestRefused:
+    def test_a_misspelt_role_and_a_device_that_is_not_there(self, model, lines, tmp_path):
+        message = refused(model, lines, "-o", tmp_path / "v.npy", "--role", "querry")
+        assert "no such role. Did you mean 'query'?" in message
+        assert "device 'gpu'" in refused(model, lines, "-o", tmp_path / "v.npy", "--device", "gpu")
+
+    def test_the_folder_of_a_run_instead_of_its_model(self, model, lines, tmp_path):
+        import shutil
+
+        shutil.copytree(model, tmp_path / "run" / "model")
+        (tmp_path / "run" / "ullme.yaml").write_text((model / "ullme.yaml").read_text())
+        message = refused(tmp_path / "run", lines, "-o", tmp_path / "v.npy")
+        assert f"the model of this run is in {tmp_path / 'run' / 'model'}" in message
+
     def test_an_empty_line(self, model, tmp_path):
         (tmp_path / "t.txt").write_text("one\n\nthree\n")
         assert f"{tmp_path / 't.txt'}:2: expected a text" in refused(

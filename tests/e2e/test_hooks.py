@@ -36,7 +36,7 @@ class Diary(Hooks):
         note(f"before {{run.stage.name}} {{len(run.examples)}}")
 
     def ullme_after_train(self, run):
-        note(f"after {{(run.out_dir / 'done.json').exists()}}")
+        note(f"after {{(run.out_dir / 'trained.safetensors').exists()}}")
 
     def ullme_after_evaluate(self, report):
         note(f"report {{report.evaluator}} {{len(report.scores)}}")

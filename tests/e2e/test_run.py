@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,25 +11,11 @@ import time
 
 import numpy as np
 import pytest
-from pipelines import environment, pipeline, process, ullme, write, write_rows
+from pipelines import environment, ullme
 
 from ullme import Embedder
 
 TEXTS = ["where are alpha and beta", "gamma stands with delta", "x"]
-
-
-@pytest.fixture
-def make(tiny_models, tmp_path):
-    """A function writing a pipeline file with its own output folder."""
-
-    def made(name: str = "run", negatives: int = 1, change=None, **trainer):
-        data = write_rows(tmp_path / "rows.jsonl", negatives=negatives)
-        content = pipeline(tiny_models("llama"), data, tmp_path / name, **trainer)
-        if change:
-            change(content)
-        return write(tmp_path / f"{name}.yaml", content)
-
-    return made
 
 
 def vectors(folder) -> np.ndarray:
@@ -159,112 +144,3 @@ def test_evaluators_run_before_and_after(make, tmp_path):
     assert gradients["cosine infonce with sum"] < 0.9999
     probe = {(s["task"], s["metric"]): s["value"] for s in reports["after3-probe"]["scores"]}
     assert probe["probe embed", "layers_as_configured"] == probe["probe generate", "layers_as_configured"] == 1
-
-
-class TestRefused:
-    """One clear message, exit code 2, no traceback, earlier outputs untouched."""
-
-    def refused(self, *arguments, **env) -> str:
-        done = process(*arguments, **env) if env else ullme(*arguments)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stderr
-
-    def test_another_configuration_in_the_same_folder(self, make):
-        file = make()
-        assert ullme("run", file, "--no-progress").returncode == 0
-        message = self.refused("run", file, "--set", "stages.0.trainer.lr=0.5")
-        assert "holds a run of another configuration" in message
-        assert "stages.0.trainer.lr: 0.01 there, 0.5 here" in message
-
-    def test_frozen_without_a_lock_and_with_other_plugins(self, make, tmp_path):
-        file = make()
-        assert "does not exist" in self.refused("run", file, "--frozen")
-        assert ullme("run", file, "--no-progress").returncode == 0
-        lock = tmp_path / "run" / "plugins.lock"
-        content = json.loads(lock.read_text())
-        content["plugins"][0]["version"] = "0.0.9"
-        lock.write_text(json.dumps(content))
-        assert "0.0.9" in self.refused("run", file, "--frozen")
-        warned = ullme("run", file, "--no-progress")
-        assert warned.returncode == 0
-        assert "0.0.9" in warned.stdout
-
-    def test_rows_without_negatives_before_any_weights(self, make):
-        def change(content):
-            content["model"]["backbone"]["path"] = "nowhere/at/all"
-
-        message = self.refused("run", make(negatives=0, change=change))
-        assert "loss 'dpo' compares a positive with negatives" in message
-        assert "sample_negatives: 1" in message
-
-    def test_likelihoods_of_an_encoder(self, make, tiny_models):
-        def change(content):
-            content["model"]["backbone"] = {"use": "bert", "path": str(tiny_models("bert"))}
-
-        assert "likelihoods, which an encoder does not give" in self.refused("run", make(change=change))
-
-    def test_a_model_of_another_family(self, make, tiny_models):
-        def change(content):
-            content["model"]["backbone"]["path"] = str(tiny_models("gpt_neox"))
-
-        assert "holds a 'gpt_neox' model" in self.refused("run", make(change=change))
-
-    def test_pickle_weights(self, make, tiny_models, tmp_path):
-        import torch
-        from safetensors.torch import load_file
-
-        folder = tmp_path / "pickled"
-        folder.mkdir()
-        for path in tiny_models("llama").iterdir():
-            if path.suffix == ".safetensors":
-                torch.save(load_file(path), folder / "pytorch_model.bin")
-            else:
-                (folder / path.name).write_bytes(path.read_bytes())
-
-        def change(content):
-            content["model"]["backbone"]["path"] = str(folder)
-
-        assert "allow_pickle: true" in self.refused("run", make(change=change))
-
-    def test_full_finetuning_in_half_precision(self, make):
-        def change(content):
-            content["model"]["backbone"]["dtype"] = "bfloat16"
-            content["model"]["adapter"] = None
-            content["stages"][0]["losses"] = ["infonce"]
-
-        assert "small updates are lost" in self.refused("run", make(change=change))
-
-    def test_adapter_targets_that_match_nothing(self, make):
-        def change(content):
-            content["model"]["adapter"]["targets"] = ["no_such_layer"]
-
-        assert "no_such_layer" in self.refused("run", make(change=change))
-
-    def test_a_batch_larger_than_the_data(self, make):
-        assert "has only 40 rows" in self.refused("run", make(batch_size=50))
-
-    def test_a_loss_that_becomes_nan(self, make, tmp_path):
-        (tmp_path / "rotten.py").write_text(
-            "from ullme import Loss, Vector\n\n\n"
-            "class Rotten(Loss):\n    '''Finite for three steps.'''\n\n"
-            "    needs = (Vector('query'),)\n    calls = 0\n\n"
-            "    def __call__(self, batch):\n        Rotten.calls += 1\n"
-            "        return batch.vector('query').sum(1) * (float('nan') if Rotten.calls > 3 else 1.0)\n"
-        )
-
-        def change(content):
-            content["stages"][0]["losses"] = ["infonce", "rotten"]
-
-        plugin = ("--plugin", "loss:rotten=rotten:Rotten")
-        file = make(change=change, checkpoint_every=1)
-        message = self.refused(*plugin, "run", file, "--no-progress", PYTHONPATH=str(tmp_path))
-        assert "step 3: loss 'rotten' is nan" in message
-        checkpoints = tmp_path / "run" / "stages" / "1-grl" / "checkpoints"
-        assert {p.name for p in checkpoints.iterdir()} == {"step-00000002.ckpt", "step-00000003.ckpt"}
-        assert "is nan" in self.refused(*plugin, "run", file, "--no-progress", PYTHONPATH=str(tmp_path))
-
-    @pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/dev/full"), reason="root writes anywhere")
-    def test_an_output_that_cannot_be_made(self, make):
-        message = self.refused("run", make(), "--set", "output=/dev/null/runs")
-        assert "/dev/null/runs" in message

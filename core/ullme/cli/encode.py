@@ -6,6 +6,10 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ullme.model.embedder import Embedder
 
 SUMMARY = "Texts to vectors: a numpy file with one fp32 row per line of FILE."
 EXAMPLE = (
@@ -52,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from ullme.model.embedder import Embedder
 
     embedder = Embedder.from_directory(args.model, device=args.device)
+    _check_role(args.role, embedder)
     with _bar(len(texts), shown=not args.no_progress) as advance:
         vectors = embedder.encode(
             texts,
@@ -63,11 +68,23 @@ def run(args: argparse.Namespace) -> int:
         )
     with atomic_write(output) as file:
         np.save(file, vectors)
-    limit = args.max_tokens or embedder.config.max_tokens
+    limit = min(args.max_tokens or embedder.config.max_tokens, embedder.loaded.max_length)
     count = embedder.template.truncated
     cut = f"; {count} {'text was' if count == 1 else 'texts were'} cut to {limit} tokens" if count else ""
     print(f"{output}: {vectors.shape[0]} x {vectors.shape[1]} {vectors.dtype}{cut}")
     return 0
+
+
+def _check_role(role: str, embedder: Embedder) -> None:
+    """Any role would do for the template, so a misspelt one would silently lose its prompt."""
+    from difflib import get_close_matches
+
+    from ullme.errors import ConfigError
+
+    known = sorted({"query", "document", *embedder.template.config.embed, *embedder.config.prompts})
+    if role not in known:
+        hint = "".join(f" Did you mean {close!r}?" for close in get_close_matches(role, known, n=1))
+        raise ConfigError(f"--role {role}: this model has no such role.{hint}\n  Roles: {', '.join(known)}")
 
 
 def _positive(text: str) -> int:

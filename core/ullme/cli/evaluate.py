@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.file, args.overrides)
     if not pipeline.evaluate:
         raise ConfigError(f"{args.file}: `evaluate:` lists nothing to run")
+    if not any("after" in choice.config.when for choice in pipeline.evaluate):
+        raise ConfigError(f"{args.file}: no evaluator has `after` in its `when`")
     embedder = None
     if args.model:
         from pathlib import Path

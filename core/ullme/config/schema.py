@@ -1,5 +1,6 @@
 """The typed pipeline: what a YAML file may say, section by section."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,9 @@ from ullme.config.template import Span, TemplateConfig
 __all__ = ["ModelConfig", "Pipeline", "Span", "StageConfig", "TemplateConfig"]
 
 
+_Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
 class AdapterConfig(Section):
     """LoRA weights, trained instead of the model's own."""
 
@@ -21,6 +25,16 @@ class AdapterConfig(Section):
     alpha: float = Field(32, gt=0, description="scale: the update is multiplied by alpha / r")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the adapter")
     targets: str | list[str] = Field("all-linear", description="names of layers, or a regular expression of them")
+
+    @field_validator("targets")
+    @classmethod
+    def _compiles(cls, targets: str | list[str]) -> str | list[str]:
+        if isinstance(targets, str):
+            try:
+                re.compile(targets)
+            except re.error as error:
+                raise ValueError(f"expected a regular expression: {error}") from None
+        return targets
 
 
 class AttentionConfig(Section):
@@ -72,9 +86,9 @@ class TrainerConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="learning rate after warm-up")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's averaging coefficients")
+    betas: tuple[_Fraction, _Fraction] = Field((0.9, 0.999), description="AdamW's averaging coefficients")
     grad_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="as Lightning takes it")
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="as Lightning takes it")
     chunk_tokens: int = Field(2048, gt=0, description="padded tokens per model call: bounds memory, not the batch")
     head_rows: int = Field(256, gt=0, description="target tokens per call of the language-model head")
     likelihood_fraction: float = Field(
@@ -109,6 +123,17 @@ class Pipeline(Section):
     export: list[Annotated[Choice, Slot("exporter")]] = Field([], description="formats to write the trained model in")
     hooks: list[Annotated[Choice, Slot("hook")]] = Field([], description="lifecycle hooks; only those listed are run")
     output: Path = Field(Path("runs/pipeline"), description="results; default: runs/ and the file's name")
+
+    @field_validator("export")
+    @classmethod
+    def _distinct_folders(cls, export: list[Choice]) -> list[Choice]:
+        taken = {"stages", "before", "after", "models"}
+        for index, choice in enumerate(export):
+            folder = choice.config.folder or choice.name
+            if folder in taken:
+                raise refused((index,), f"folder {folder!r} below the output is taken; give another `folder:`", folder)
+            taken.add(folder)
+        return export
 
     @field_validator("stages")
     @classmethod

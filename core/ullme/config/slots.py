@@ -36,6 +36,11 @@ class Choice:
         """The component: an instance of the plugin's class."""
         return self.cls(self.config)
 
+    @property
+    def who(self) -> str:
+        """Kind, name and distribution, for messages."""
+        return f"{self.kind} {self.name!r} ({self.record.dist} {self.record.version})"
+
 
 @dataclass(frozen=True)
 class Slot:

@@ -12,6 +12,7 @@ from torch import nn
 from ullme.errors import ConfigError
 from ullme.model.embedder import HALF, Embedder
 from ullme.model.probe import require
+from ullme.plugins.blame import blamed
 
 if TYPE_CHECKING:
     from ullme.config.schema import AdapterConfig, ModelConfig
@@ -20,15 +21,24 @@ if TYPE_CHECKING:
 OnBuilt = Callable[[str, str, Any], None]
 
 
-def build_embedder(config: ModelConfig, *, seed: int = 0, on_built: OnBuilt | None = None) -> Embedder:
-    """The embedder that `config` describes, on the CPU, adapters freshly initialised from `seed`.
+def default_device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def build_embedder(
+    config: ModelConfig, *, seed: int = 0, device: str | None = None, on_built: OnBuilt | None = None
+) -> Embedder:
+    """The embedder that `config` describes, on `device` (a GPU where there is one), adapters initialised from `seed`.
 
     Raises AssetError for weights that cannot be had and AttentionError for a model that would not attend as asked.
     """
     told = on_built or (lambda kind, name, component: None)
     backbone = config.backbone.build()
     told("backbone", config.backbone.name, backbone)
-    loaded = backbone.load()
+    with blamed(config.backbone.who):
+        loaded = backbone.load()
+    _move(loaded, device or default_device())  # before the probe: some attention kernels exist on one device only
     modes = {}
     wanted = {"embed": config.attention.embed}
     if loaded.head is not None:
@@ -36,14 +46,22 @@ def build_embedder(config: ModelConfig, *, seed: int = 0, on_built: OnBuilt | No
     for name, choice in wanted.items():
         modes[name] = choice.build()
         told("attention", choice.name, modes[name])
-        modes[name].install(loaded)
-        require(loaded, modes[name], choice.name)
+        with blamed(choice.who):
+            modes[name].install(loaded)
+            require(loaded, modes[name], choice.name)
     if config.dimensions and config.dimensions > loaded.hidden_size:
         raise ConfigError(f"model.dimensions: expected at most {loaded.hidden_size}, found {config.dimensions}")
     pooler = config.pooler.build()
     told("pooler", config.pooler.name, pooler)
     adapter = None if config.adapter is None else _adapted(loaded, config.adapter, seed)
-    return Embedder(config, loaded, modes, pooler.build(loaded.hidden_size), adapter)
+    return Embedder(config, loaded, modes, pooler.build(loaded.hidden_size), adapter).to(device or default_device())
+
+
+def _move(loaded: LoadedBackbone, device: str) -> None:
+    try:
+        loaded.model.to(device)
+    except (RuntimeError, AssertionError) as exc:  # torch has no better exception for a device that is not there
+        raise ConfigError(f"device {device!r}: {str(exc).splitlines()[0]}") from exc
 
 
 def _adapted(loaded: LoadedBackbone, config: AdapterConfig, seed: int) -> nn.Module:

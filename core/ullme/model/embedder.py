@@ -47,7 +47,8 @@ class LikelihoodCall:
 class Embedder(nn.Module):
     """Template -> backbone under an attention mode -> pooler -> [truncate dimensions] -> [normalise].
 
-    Every use of the weights goes through `forward`, so that wrappers (DDP, FSDP, torch.compile) see it. Built by
+    Every use of the weights goes through `forward`, so that wrappers (DDP, FSDP, torch.compile) see it. Attention
+    modes are safe under threads; `encode`, `score` and `reference` switch the whole module and are not. Built by
     `ullme.build_embedder`, read from a directory by `from_directory`.
     """
 
@@ -78,7 +79,7 @@ class Embedder(nn.Module):
         """The embedder saved in `path`. Raises AssetError when the directory holds none."""
         from ullme.model.storage import load
 
-        return load(Path(path)).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return load(Path(path), device)
 
     def save(self, path: str | Path) -> None:
         """Write a self-contained directory that `from_directory` and `ullme encode` read."""
@@ -226,7 +227,10 @@ class Embedder(nn.Module):
 
     def fingerprint(self) -> str:
         """A hash of weights, template and prompts: the same exactly when the vectors are."""
-        digest = hashlib.sha256(repr((self.config, self.template.config)).encode())
+        place = {"path", "parts", "sha256", "revision"}  # where the weights came from says nothing that they do not
+        settings = self.config.model_dump(mode="json")
+        settings["backbone"] = {key: value for key, value in settings["backbone"].items() if key not in place}
+        digest = hashlib.sha256(repr((settings, self.template.config)).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

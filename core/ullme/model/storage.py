@@ -49,10 +49,9 @@ def save(embedder: Embedder, path: Path) -> None:
         save_file(embedder.pooler.state_dict(), path / POOLER)
 
 
-def load(path: Path) -> Embedder:
+def load(path: Path, device: str | None = None) -> Embedder:
     """The embedder in `path`, in evaluation mode. Code that came with the weights is never run."""
     from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     from ullme.config.load import load_model
 
@@ -60,20 +59,31 @@ def load(path: Path) -> Embedder:
         raise AssetError(
             f"{path}: no {CONFIG} there: expected a model directory, as `ullme run` leaves in OUTPUT/model"
         )
-    embedder = build_embedder(
-        load_model(path / CONFIG, {"backbone": {"path": str(path / BACKBONE), "trust_remote_code": False}})
-    )
+    if not (path / BACKBONE).is_dir():
+        hint = f"; the model of this run is in {path / 'model'}" if (path / "model" / BACKBONE).is_dir() else ""
+        raise AssetError(f"{path}: no {BACKBONE}/ there: expected a model directory{hint}")
+    here = {"backbone": {"path": str(path / BACKBONE), "trust_remote_code": False}}
+    embedder = build_embedder(load_model(path / CONFIG, here), device=device)
     if embedder.adapter is not None:
-        weights = load_file(path / ADAPTER / "adapter_model.safetensors")
-        result = set_peft_model_state_dict(embedder.adapter, weights)
-        missing = [key for key in result.missing_keys if "lora_" in key]
-        if missing or result.unexpected_keys:
-            raise AssetError(
-                f"{path / ADAPTER}: adapter weights do not fit the model: {[*missing, *result.unexpected_keys][:3]}"
-            )
-    if (path / POOLER).is_file() and isinstance(embedder.pooler, nn.Module):
-        embedder.pooler.load_state_dict(load_file(path / POOLER))
+        file = path / ADAPTER / "adapter_model.safetensors"
+        result = set_peft_model_state_dict(embedder.adapter, _read(file))
+        wrong = [*(key for key in result.missing_keys if "lora_" in key), *result.unexpected_keys]
+        if wrong:
+            raise AssetError(f"{file}: {len(wrong)} weights do not fit the model (such as {wrong[0]})")
+    if isinstance(embedder.pooler, nn.Module) and embedder.pooler.state_dict():
+        embedder.pooler.load_state_dict(_read(path / POOLER))
     return embedder.eval()
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights: dict[str, torch.Tensor] = load_file(file)
+        return weights
+    except (OSError, SafetensorError) as exc:
+        raise AssetError(f"{file}: cannot be read: {exc}") from exc
 
 
 @contextmanager

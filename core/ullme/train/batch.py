@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ullme.data.groups import same_text
 from ullme.errors import DataError
 from ullme.types import Example
 
@@ -48,9 +49,10 @@ def make_batch(examples: Sequence[Example]) -> Batch:
             relevance.append(value)
             belongs.append(example.group if value else None)
     excluded = torch.zeros(len(examples), len(candidates), dtype=torch.bool)
+    keys = [same_text(text) for text in candidates]
     for row, example in enumerate(examples):
-        positives = set(example.positives)
-        for column, text in enumerate(candidates):
+        positives = {same_text(text) for text in example.positives}
+        for column, text in enumerate(keys):
             if owner[column] != row:
                 grouped = bool(example.group) and belongs[column] == example.group
                 excluded[row, column] = grouped or text in positives

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ullme.errors import ConfigError, TrainingError
-from ullme.model.embedder import HALF, Embedder
+from ullme.model.embedder import Embedder
 from ullme.train.checkpoint import AtomicCheckpointIO, checkpoints_every, newest
 from ullme.train.losses import build_losses, check_model
 from ullme.train.module import StageModule
-from ullme.train.progress import Metrics, Progress, draw_curves
+from ullme.train.progress import Metrics, Progress
 from ullme.types import Example
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class StageRun:
     examples: Sequence[Example]
     out_dir: Path
     seed: int
+    original: Callable[[], Embedder]
+    """Makes the model as it was before any stage: the reference of losses that compare with one."""
     callbacks: list[Any] = field(default_factory=list)
     """Lightning callbacks that hooks contributed."""
 
@@ -48,8 +49,6 @@ class StageSummary:
     peak_memory_gb: float
     truncated: int
     texts: int
-    first_losses: dict[str, float]
-    last_losses: dict[str, float]
 
 
 def fit(
@@ -64,16 +63,11 @@ def fit(
 
     trainer_config, embedder = run.stage.trainer, run.embedder
     losses = build_losses(run.stage.losses, on_built)
-    copied = check_model(losses, embedder.loaded.head is not None, embedder.adapter is not None, run.stage.name)
-    if embedder.adapter is None and embedder.loaded.model.dtype in HALF:
-        raise ConfigError(
-            f"stage {run.stage.name!r}: all weights would be trained in {embedder.loaded.model.dtype}, where small"
-            " updates are lost.\n  Give the model an `adapter:` or `dtype: float32` with `precision: bf16-mixed`."
-        )
+    copied = check_model(losses, embedder, f"stage {run.stage.name!r}")
     if trainer_config.gradient_checkpointing:
         model: Any = embedder.loaded.model
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    reference = copy.deepcopy(embedder).requires_grad_(False) if copied else None
+    reference = run.original().requires_grad_(False) if copied else None
     module = StageModule(embedder.train(), losses, run.examples, run.stage, run.seed, reference)
 
     checkpoints = run.out_dir / "checkpoints"
@@ -100,11 +94,10 @@ def fit(
                 *run.callbacks,
             ],
         )
-    except MisconfigurationException as exc:
+    except (MisconfigurationException, ValueError) as exc:
         raise ConfigError(
             f"stage {run.stage.name!r}: trainer.accelerator {trainer_config.accelerator!r}: {exc}"
         ) from exc
-    seen, truncated = embedder.template.seen, embedder.template.truncated
     try:
         trainer.fit(module, _steps(trainer_config.max_steps), ckpt_path=start and str(start), weights_only=True)
     except SystemExit:
@@ -116,20 +109,25 @@ def fit(
             f"stage {run.stage.name!r} stopped at step {trainer.global_step} of {trainer_config.max_steps}"
         )
     embedder.eval()
-    draw_curves(metrics.rows, run.out_dir / "curves.png")
-    rows = metrics.rows
-    timed = rows[1:] or rows
-    seconds = sum(row["seconds"] for row in timed)
+    return _summary(trainer.global_step, len(run.examples), metrics.rows)
+
+
+def _summary(steps: int, rows: int, metrics: Sequence[Mapping[str, float]]) -> StageSummary:
+    """Means and sums over the recorded steps; a lost `metrics.csv` costs the numbers, not the run."""
+
+    def total(name: str, of: Sequence[Mapping[str, float]]) -> float:
+        return sum(row[name] for row in of)
+
+    timed = metrics[1:] or metrics
+    seconds = total("seconds", timed)
     return StageSummary(
-        steps=len(rows),
-        rows=len(run.examples),
-        tokens_per_second=sum(row["tokens"] for row in timed) / seconds,
-        seconds_per_step=seconds / len(timed),
+        steps=steps,
+        rows=rows,
+        tokens_per_second=total("tokens", timed) / seconds if timed else 0.0,
+        seconds_per_step=seconds / len(timed) if timed else 0.0,
         peak_memory_gb=peak_memory_gb(),
-        truncated=embedder.template.truncated - truncated,
-        texts=embedder.template.seen - seen,
-        first_losses={name: value for name, value in rows[0].items() if name.startswith("loss/")},
-        last_losses={name: value for name, value in rows[-1].items() if name.startswith("loss/")},
+        truncated=int(total("truncated", metrics)),
+        texts=int(total("texts", metrics)),
     )
 
 

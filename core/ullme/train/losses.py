@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ullme.errors import ConfigError, DataError
+from ullme.model.embedder import HALF, Embedder
 from ullme.train.step import WeightedLoss
 from ullme.types import Example, Likelihood
 
@@ -29,7 +30,7 @@ def build_losses(
         loss: Loss = choice.build()
         if on_built is not None:
             on_built(choice.kind, choice.name, loss)
-        built.append(WeightedLoss(label, loss.config.weight, tuple(loss.needs), loss.build()))
+        built.append(WeightedLoss(label, loss.config.weight, tuple(loss.needs), loss.build(), choice.who))
     return built
 
 
@@ -52,11 +53,21 @@ def check_data(choices: Sequence[Choice], examples: Sequence[Example], stage: st
             )
 
 
-def check_model(losses: Sequence[WeightedLoss], has_head: bool, has_adapter: bool, stage: str) -> bool:
-    """Refuse losses that the model cannot serve; say whether a frozen copy is needed as reference."""
+def check_model(losses: Sequence[WeightedLoss], embedder: Embedder, where: str) -> bool:
+    """Refuse losses that the model cannot serve; say whether they need a copy of the original model as reference."""
     likelihoods = [(loss, r) for loss in losses for r in loss.needs if isinstance(r, Likelihood)]
-    if likelihoods and not has_head:
+    if likelihoods and embedder.loaded.head is None:
         raise ConfigError(
-            f"stage {stage!r}: loss {likelihoods[0][0].label!r} reads likelihoods, which an encoder does not give"
+            f"{where}: loss {likelihoods[0][0].label!r} reads likelihoods, which an encoder does not give"
         )
-    return not has_adapter and any(request.reference for _, request in likelihoods)
+    return embedder.adapter is None and any(request.reference for _, request in likelihoods)
+
+
+def check_precision(embedder: Embedder, where: str) -> None:
+    """Refuse to train half-precision weights themselves."""
+    dtype = embedder.loaded.model.dtype
+    if embedder.adapter is None and dtype in HALF:
+        raise ConfigError(
+            f"{where}: all weights would be trained in {dtype}, where small updates are lost."
+            "\n  Give the model an `adapter:` or `dtype: float32` with `precision: bf16-mixed`."
+        )

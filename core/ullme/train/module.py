@@ -56,7 +56,9 @@ class StageModule(LightningModule):  # type: ignore[misc]
             max_tokens=trainer.max_tokens,
             likelihood_fraction=trainer.likelihood_fraction,
             frozen_reference=frozen_reference,
+            seed=self.seed,
         )
+        self.frozen_reference = frozen_reference  # a sub-module, so that it is moved to the device with the others
         self.result = StepResult(0.0)
         self.grad_norm = 0.0
         self.learning_rate = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ class Metrics(Callback):  # type: ignore[misc]
             "lr": pl_module.learning_rate,
             "grad_norm": pl_module.grad_norm,
             "tokens": float(result.tokens),
+            "texts": float(result.texts),
+            "truncated": float(result.truncated),
             "seconds": time.perf_counter() - self.started,
         }
         self.rows.append(row)
@@ -99,16 +102,26 @@ class Metrics(Callback):  # type: ignore[misc]
 
 
 def _rows(path: Path, last: int) -> list[dict[str, float]]:
-    """Rows of steps up to `last`. A killed process may have left half a line after them."""
+    """Whole rows of steps up to `last`: a killed process may have left half a line, a lost one fewer lines."""
     if not path.exists():
         return []
+    rows = []
     with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))[:last]
-    return [{key: float(value) for key, value in line.items()} for line in lines]
+        for line in csv.DictReader(file):
+            try:
+                row = {key: float(value) for key, value in line.items()}
+            except (TypeError, ValueError):
+                continue
+            if row["step"] <= last:
+                rows.append(row)
+    return rows
 
 
-def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
-    """One panel a loss, against the step, as PNG."""
+def draw_curves(metrics: Path, path: Path) -> None:
+    """One panel a loss, against the step, as PNG, from a `metrics.csv`; nothing if that is gone."""
+    rows = _rows(metrics, sys.maxsize)
+    if not rows:
+        return
     import matplotlib
 
     matplotlib.use("Agg")

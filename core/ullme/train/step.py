@@ -22,6 +22,7 @@ from ullme.errors import TrainingError
 from ullme.loss_inputs import LogProbs, LossInputs, Terms
 from ullme.model.embedder import Embedder, LikelihoodCall, VectorCall
 from ullme.model.tokens import Tokens, chunks
+from ullme.plugins.blame import blamed
 from ullme.train.batch import Batch
 from ullme.types import Likelihood, Request, Vector
 
@@ -30,12 +31,13 @@ LossFunction = Callable[[LossInputs], Tensor | Terms]
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """A loss of the sum: the name it is logged under, its factor, what it needs, and the function itself."""
+    """A loss of the sum: its name in the log, its factor, what it needs, the function itself, and whose it is."""
 
     label: str
     weight: float
     needs: tuple[Request, ...]
     function: LossFunction
+    who: str = "a loss"
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,22 @@ class Job:
 
 @dataclass
 class StepResult:
-    """Plain numbers of one step: the weighted sum, each loss unweighted, metrics, and tokens seen (without padding)."""
+    """Plain numbers of one step: the weighted sum, each loss unweighted, metrics; tokens without padding; texts, and
+    how many of them were cut."""
 
     loss: float
     losses: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
+    texts: int = 0
+    truncated: int = 0
 
 
 class CachedStep:
     """Adds the gradient of a weighted sum of losses to the parameters, in the memory of one chunk.
 
-    `chunk_tokens` bounds the padded tokens whose activations live at once; `likelihood_fraction` is the seeded
-    fraction of a batch's queries whose candidates are scored for likelihood.
+    `chunk_tokens` bounds the padded tokens whose activations live at once; `likelihood_fraction` is the fraction of a
+    batch's queries whose candidates are scored for likelihood, drawn by `seed` and step.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class CachedStep:
         max_tokens: int | None = None,
         likelihood_fraction: float = 1.0,
         frozen_reference: Embedder | None = None,
+        seed: int = 0,
     ) -> None:
         self.embedder = embedder
         self.losses = losses
@@ -84,6 +90,7 @@ class CachedStep:
         self.max_tokens = max_tokens
         self.likelihood_fraction = likelihood_fraction
         self.frozen_reference = frozen_reference
+        self.seed = seed
         requests = [request for loss in losses for request in loss.needs]
         self.vectors = sorted({r for r in requests if isinstance(r, Vector)}, key=repr)
         self.likelihoods = sorted({_scored(r) for r in requests if isinstance(r, Likelihood)}, key=repr)
@@ -95,6 +102,7 @@ class CachedStep:
         With `backward`, gradients are added to whatever `.grad` holds; without, only the numbers are computed.
         """
         scored = self._scored_pairs(batch, step)
+        seen, cut = self.embedder.template.seen, self.embedder.template.truncated
         vector_jobs, likelihood_jobs, counts = self._plan(batch, scored)
         jobs = [*vector_jobs, *likelihood_jobs]
         reference = self._reference(likelihood_jobs, len(scored))
@@ -118,9 +126,11 @@ class CachedStep:
             leaf.requires_grad_(backward)
 
         inputs = self._inputs(batch, leaves, counts, reference, scored)
-        with torch.set_grad_enabled(backward):
+        with torch.set_grad_enabled(backward), torch.autocast(self.embedder.device.type, enabled=False):
             total, outcome = self._losses(inputs, batch, step)
         outcome.tokens = sum(len(text) for job in jobs for text in job.call.texts)
+        outcome.texts = self.embedder.template.seen - seen
+        outcome.truncated = self.embedder.template.truncated - cut
         if backward:
             total.backward()  # type: ignore[no-untyped-call]
             self._replay(jobs, states, graphs, leaves)
@@ -132,9 +142,8 @@ class CachedStep:
         """The candidates whose likelihood is computed: those of a seeded sample of the queries, chosen per step."""
         count = len(batch.examples)
         sample = max(1, round(count * self.likelihood_fraction))
-        chosen = set(
-            range(count) if sample == count else random.Random(f"likelihood/{step}").sample(range(count), sample)
-        )
+        draw = random.Random(f"{self.seed}/likelihood/{step}")
+        chosen = set(range(count) if sample == count else draw.sample(range(count), sample))
         return [i for i, owner in enumerate(batch.owner.tolist()) if owner in chosen]
 
     def _plan(self, batch: Batch, scored: list[int]) -> tuple[list[Job], list[Job], dict[Likelihood, Tensor]]:
@@ -221,7 +230,8 @@ class CachedStep:
         outcome = StepResult(0.0)
         total = torch.zeros((), device=self.embedder.device)
         for loss in self.losses:
-            answer = loss.function(inputs)
+            with blamed(loss.who):
+                answer = loss.function(inputs)
             terms = answer if isinstance(answer, Terms) else Terms(answer)
             count = len(terms.values) if terms.counts is None else terms.counts.sum()
             value = terms.values.sum() / count if count else terms.values.new_full((), torch.nan)
@@ -264,13 +274,15 @@ _State = tuple[Tensor, Tensor | None]
 
 
 def _random_state(device: torch.device) -> _State:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    if device.type == "cpu":
+        return torch.get_rng_state(), None
+    return torch.get_rng_state(), torch.get_device_module(device).get_rng_state()
 
 
 def _set_random_state(state: _State, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)
+        torch.get_device_module(device).set_rng_state(state[1])
 
 
 def _scored(request: Likelihood) -> Likelihood:

@@ -52,9 +52,11 @@ def install(implementation: str) -> None:
 
 
 def _closed_mask(original: Callable[..., Any]) -> Callable[..., Any]:
+    from transformers.masking_utils import causal_mask_function
+
     def mask(*args: Any, **kwargs: Any) -> Any:
         if SYMMETRIC.get():
-            kwargs["mask_function"] = _closure(kwargs["mask_function"])
+            kwargs["mask_function"] = _closure(kwargs.get("mask_function", causal_mask_function))
             kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
         return original(*args, **kwargs)
 

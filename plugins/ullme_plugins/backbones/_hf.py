@@ -24,6 +24,7 @@ class HuggingFace(Backbone):
     def load(self) -> LoadedBackbone:
         """Weights and tokenizer. Raises AssetError for missing or refused files, ConfigError for another family."""
         import transformers
+        from safetensors import SafetensorError
 
         config = self.config
         if config.path is None and not config.parts:
@@ -41,7 +42,7 @@ class HuggingFace(Backbone):
                 tokenizer = transformers.AutoTokenizer.from_pretrained(where, **how)
                 maker = getattr(transformers, self.auto_class)
                 model = maker.from_pretrained(where, **how, **self._options(how), **self.extra)
-        except (OSError, ValueError, ImportError) as exc:
+        except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as exc:
             raise AssetError(f"backbone {found}: {_reason(exc, config.allow_pickle)}") from exc
         self._check_family(model.config.model_type, found)
         return self.describe(model, tokenizer)
@@ -147,6 +148,8 @@ def _reason(exc: Exception, allow_pickle: bool) -> str:
     text = str(exc).strip().split("\n")[0]
     if "safetensors" in text and not allow_pickle:
         return f"{text}\n  Pickle weights can run code when loaded: `allow_pickle: true` accepts them."
+    if type(exc).__name__ == "SafetensorError":
+        return f"its weights cannot be read: {text}\n  A file is cut short, or is a git-lfs pointer (`git lfs pull`)."
     return text
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ullme import Choice, EvalContext, EvalReport, Evaluator, Score, Slot
+from ullme import Choice, ConfigError, EvalContext, EvalReport, Evaluator, Score, Slot
 
 if TYPE_CHECKING:
     from ullme import Embedder
@@ -22,6 +22,16 @@ class Losses(Evaluator):
         batch_size: int = Field(32, gt=0, description="rows a batch: in-batch losses depend on it")
         batch_tokens: int = Field(4096, gt=0, description="padded tokens a model call")
         max_tokens: int | None = Field(None, gt=0, description="tokens per text")
+
+    def check(self, embedder: "Embedder") -> None:
+        """Raises ConfigError for losses that this model cannot serve."""
+        from ullme import build_losses, check_model
+
+        if check_model(build_losses(self.config.losses), embedder, "evaluator 'losses'"):
+            raise ConfigError(
+                "evaluator 'losses': without an `adapter:` there is no reference model left after training;"
+                " leave out the losses that compare with one"
+            )
 
     def evaluate(self, embedder: "Embedder", context: EvalContext) -> EvalReport:
         """Means over batches, weighted by their rows, without dropout or gradient. No random number is drawn."""

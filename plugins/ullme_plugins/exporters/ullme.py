@@ -15,7 +15,7 @@ class UllmeDirectory(Exporter):
     """A self-contained model directory: weights, adapter, tokenizer, template and prompts, read by `ullme encode`."""
 
     class Config(Exporter.Config):
-        folder: str = Field("model", pattern=r"^[\w.-]+$", description="below the run's output")
+        folder: str = Field("model", pattern=r"^\w[\w.-]*$", description="below the run's output")
 
     def export(self, embedder: "Embedder", out_dir: Path) -> None:
         """Write everything that `Embedder.from_directory(out_dir)` needs, in safetensors and YAML."""
