@@ -58,9 +58,7 @@ class Runner:
 
     def run(self) -> Outcome:
         """Everything that the pipeline names. What can be refused is refused before anything is computed."""
-        data = self._data()
-        if data:
-            self._check(data)
+        data = self._checked_data()
         self.evaluate("before")
         self.train(data)
         self.evaluate("after")
@@ -73,7 +71,7 @@ class Runner:
         """Every stage, in order; a finished one is read back. Data that a loss cannot use is refused before weights."""
         from ullme.train.fit import StageRun, StageSummary, fit
 
-        data = self._data() if data is None else data
+        data = self._checked_data() if data is None else data
         for number, stage in enumerate(self.pipeline.stages):
             folder = self._stage_folder(stage)
             if self._done(stage):
@@ -159,31 +157,29 @@ class Runner:
     def _built(self, kind: str, name: str, component: Any) -> None:
         self.hooks.call("ullme_component_built", kind=kind, name=name, component=component)
 
-    def _data(self) -> dict[str, list[Example]]:
-        """The rows of every stage that is still to train, checked against its losses. No weights are read for this."""
+    def _checked_data(self) -> dict[str, list[Example]]:
+        """The rows of every stage still to train, checked with losses and batch size before weights are read for it.
+
+        Then, with the model at hand, whatever else would only fail after hours.
+        """
         from ullme.train.batch import BatchPlan
-        from ullme.train.losses import check_data
+        from ullme.train.losses import build_losses, check_data, check_model, check_precision
 
+        pending = [stage for stage in self.pipeline.stages if not self._done(stage)]
         rows = {}
-        for stage in self.pipeline.stages:
-            if not self._done(stage):
-                with blamed(stage.data.who):
-                    rows[stage.name] = load_source(self._build(stage.data))
-                check_data(stage.losses, rows[stage.name], stage.name)
-                BatchPlan(len(rows[stage.name]), stage.trainer.batch_size, self.pipeline.seed)
+        for stage in pending:
+            with blamed(stage.data.who):
+                rows[stage.name] = load_source(self._build(stage.data))
+            check_data(stage.losses, rows[stage.name], stage.name)
+            BatchPlan(len(rows[stage.name]), stage.trainer.batch_size, self.pipeline.seed)
+        if pending:
+            embedder = self.embedder(self.pipeline.stages.index(pending[0]))
+            for stage in pending:
+                check_model(build_losses(stage.losses), embedder, f"stage {stage.name!r}")
+                check_precision(embedder, f"stage {stage.name!r}")
+            for choice in self.pipeline.evaluate:
+                choice.build().check(embedder)
         return rows
-
-    def _check(self, data: dict[str, list[Example]]) -> None:
-        """Refuse, with the model at hand, stages and evaluators that would fail after hours."""
-        from ullme.train.losses import build_losses, check_model, check_precision
-
-        done = next(n for n, stage in enumerate(self.pipeline.stages) if stage.name in data)
-        embedder = self.embedder(done)
-        for stage in self.pipeline.stages:
-            check_model(build_losses(stage.losses), embedder, f"stage {stage.name!r}")
-            check_precision(embedder, f"stage {stage.name!r}")
-        for choice in self.pipeline.evaluate:
-            choice.build().check(embedder)
 
     def _stage_folder(self, stage: StageConfig) -> Path:
         return self.pipeline.output / "stages" / f"{self.pipeline.stages.index(stage) + 1}-{stage.name}"

@@ -44,7 +44,7 @@ def save(embedder: Embedder, path: Path) -> None:
     embedder.loaded.tokenizer.save_pretrained(path / BACKBONE)
     if embedder.adapter is not None:
         adapter: Any = embedder.adapter
-        adapter.save_pretrained(path / ADAPTER)
+        adapter.save_pretrained(path / ADAPTER, save_embedding_layers=False)
     if isinstance(embedder.pooler, nn.Module) and embedder.pooler.state_dict():
         save_file(embedder.pooler.state_dict(), path / POOLER)
 
