@@ -46,7 +46,7 @@ _PUBLIC = {
     "build_embedder": "model.build",
     "probe_attention": "model.probe",
     "CachedStep": "train.step",
-    "WeightedLoss": "train.step",
+    "WeightedLoss": "train.weighted",
     "build_losses": "train.losses",
     "check_model": "train.losses",
     "make_batch": "train.batch",
@@ -132,7 +132,7 @@ if TYPE_CHECKING:
     from ullme.train.losses import build_losses as build_losses
     from ullme.train.losses import check_model as check_model
     from ullme.train.step import CachedStep as CachedStep
-    from ullme.train.step import WeightedLoss as WeightedLoss
+    from ullme.train.weighted import WeightedLoss as WeightedLoss
     from ullme.types import (
         EvalContext as EvalContext,
     )

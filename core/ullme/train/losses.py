@@ -10,7 +10,7 @@ from torch import nn
 
 from ullme.errors import ConfigError, DataError
 from ullme.model.embedder import HALF, Embedder
-from ullme.train.step import WeightedLoss
+from ullme.train.weighted import WeightedLoss
 from ullme.types import Example, Likelihood
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from ullme.model.embedder import Embedder
 from ullme.train.batch import BatchPlan, make_batch
 from ullme.train.losses import loss_modules
 from ullme.train.schedule import factor
-from ullme.train.step import CachedStep, StepResult, WeightedLoss
+from ullme.train.step import CachedStep
+from ullme.train.weighted import StepResult, WeightedLoss
 from ullme.types import Example
 
 if TYPE_CHECKING:

@@ -10,60 +10,17 @@ pass 1 and skip the second forward, so a batch that fits one chunk is a plain fo
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ullme.errors import TrainingError
-from ullme.loss_inputs import LogProbs, LossInputs, Terms
-from ullme.model.embedder import Embedder, LikelihoodCall, VectorCall
-from ullme.model.tokens import Tokens, chunks
-from ullme.plugins.blame import blamed
+from ullme.loss_inputs import LogProbs, LossInputs
+from ullme.model.embedder import Embedder
 from ullme.train.batch import Batch
+from ullme.train.plan import Job, computed, likelihood_jobs, scored_candidates, vector_jobs
+from ullme.train.weighted import StepResult, WeightedLoss, weighted_sum
 from ullme.types import Likelihood, Request, Vector
-
-LossFunction = Callable[[LossInputs], Tensor | Terms]
-
-
-@dataclass(frozen=True)
-class WeightedLoss:
-    """A loss of the sum: its name in the log, its factor, what it needs, the function itself, and whose it is."""
-
-    label: str
-    weight: float
-    needs: tuple[Request, ...]
-    function: LossFunction
-    who: str = "a loss"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model call: `rows[i]` says which leaf, and which of its rows, the i-th result of the call is."""
-
-    call: VectorCall | LikelihoodCall
-    rows: Sequence[tuple[Request, int]]
-
-    @property
-    def padded(self) -> int:
-        """Tokens including padding: what the call costs in memory."""
-        return len(self.call.texts) * max(len(text) for text in self.call.texts)
-
-
-@dataclass
-class StepResult:
-    """Plain numbers of one step: the weighted sum, each loss unweighted, metrics; tokens without padding; texts, and
-    how many of them were cut."""
-
-    loss: float
-    losses: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    texts: int = 0
-    truncated: int = 0
 
 
 class CachedStep:
@@ -93,19 +50,21 @@ class CachedStep:
         self.seed = seed
         requests = [request for loss in losses for request in loss.needs]
         self.vectors = sorted({r for r in requests if isinstance(r, Vector)}, key=repr)
-        self.likelihoods = sorted({_scored(r) for r in requests if isinstance(r, Likelihood)}, key=repr)
-        self.referenced = {_scored(r) for r in requests if isinstance(r, Likelihood) and r.reference}
+        self.likelihoods = sorted({computed(r) for r in requests if isinstance(r, Likelihood)}, key=repr)
+        self.referenced = {computed(r) for r in requests if isinstance(r, Likelihood) and r.reference}
 
     def __call__(self, batch: Batch, *, step: int = 0, backward: bool = True) -> StepResult:
         """One step over `batch`. Raises TrainingError naming loss and rows if a loss is not finite.
 
         With `backward`, gradients are added to whatever `.grad` holds; without, only the numbers are computed.
         """
-        scored = self._scored_pairs(batch, step)
+        scored = scored_candidates(batch, self.likelihood_fraction, self.seed, step)
         seen, cut = self.embedder.template.seen, self.embedder.template.truncated
-        vector_jobs, likelihood_jobs, counts = self._plan(batch, scored)
-        jobs = [*vector_jobs, *likelihood_jobs]
-        reference = self._reference(likelihood_jobs, len(scored))
+        limits = self.max_tokens, self.chunk_tokens
+        for_vectors = vector_jobs(self.embedder, batch, self.vectors, *limits)
+        for_likelihoods, counts = likelihood_jobs(self.embedder, batch, self.likelihoods, scored, *limits)
+        jobs = [*for_vectors, *for_likelihoods]
+        reference = self._reference(for_likelihoods, len(scored))
         kept = self._kept(jobs) if backward else 0
 
         states, graphs = [], []
@@ -127,7 +86,7 @@ class CachedStep:
 
         inputs = self._inputs(batch, leaves, counts, reference, scored)
         with torch.set_grad_enabled(backward), torch.autocast(self.embedder.device.type, enabled=False):
-            total, outcome = self._losses(inputs, batch, step)
+            total, outcome = weighted_sum(self.losses, inputs, step, batch.ids)
         outcome.tokens = sum(len(text) for job in jobs for text in job.call.texts)
         outcome.texts = self.embedder.template.seen - seen
         outcome.truncated = self.embedder.template.truncated - cut
@@ -135,51 +94,6 @@ class CachedStep:
             total.backward()  # type: ignore[no-untyped-call]
             self._replay(jobs, states, graphs, leaves)
         return outcome
-
-    # ---- plan -----------------------------------------------------------------------------------------------------
-
-    def _scored_pairs(self, batch: Batch, step: int) -> list[int]:
-        """The candidates whose likelihood is computed: those of a seeded sample of the queries, chosen per step."""
-        count = len(batch.examples)
-        sample = max(1, round(count * self.likelihood_fraction))
-        draw = random.Random(f"{self.seed}/likelihood/{step}")
-        chosen = set(range(count) if sample == count else draw.sample(range(count), sample))
-        return [i for i, owner in enumerate(batch.owner.tolist()) if owner in chosen]
-
-    def _plan(self, batch: Batch, scored: list[int]) -> tuple[list[Job], list[Job], dict[Likelihood, Tensor]]:
-        template, limit = self.embedder.template, self.max_tokens
-        instructions = [example.instruction or self.embedder.prompt("query") for example in batch.examples]
-        owner = batch.owner.tolist()
-        roles: dict[str, list[Tokens]] = {}
-        for role in {request.role for request in self.vectors}:
-            if role == "query":
-                roles[role] = template.embed(batch.queries, role, instructions, limit)
-            else:
-                roles[role] = template.embed(batch.candidates, role, self.embedder.prompt(role), limit)
-        vector_jobs: list[Job] = []
-        items: list[tuple[Request, int, Tokens]]
-        for layer in sorted({request.layer for request in self.vectors}):
-            items = [(r, i, text) for r in self.vectors if r.layer == layer for i, text in enumerate(roles[r.role])]
-            vector_jobs += self._jobs(items, partial(VectorCall, layer=layer))
-
-        likelihood_jobs: list[Job] = []
-        counts: dict[Likelihood, Tensor] = {}
-        for request in self.likelihoods:
-            sides = [{"query": batch.queries[owner[c]], "document": batch.candidates[c]} for c in scored]
-            pairs = [(side[request.prefix], side[request.target]) for side in sides]
-            texts = template.likelihood(pairs, [instructions[owner[c]] for c in scored], limit)
-            counts[request] = torch.tensor([sum(text.target[1:]) for text in texts], dtype=torch.float32)
-            items = [(request, i, text) for i, text in enumerate(texts)]
-            likelihood_jobs += self._jobs(items, partial(LikelihoodCall, attention=request.attention))
-        return vector_jobs, likelihood_jobs, counts
-
-    def _jobs(
-        self,
-        items: Sequence[tuple[Request, int, Tokens]],
-        call: Callable[[list[Tokens]], VectorCall | LikelihoodCall],
-    ) -> list[Job]:
-        plan = chunks([len(text) for _, _, text in items], self.chunk_tokens)
-        return [Job(call([items[i][2] for i in group]), [items[i][:2] for i in group]) for group in plan]
 
     def _kept(self, jobs: Sequence[Job]) -> int:
         """How many of the last jobs fit the budget together and so keep their graph."""
@@ -189,8 +103,6 @@ class CachedStep:
             if total > self.chunk_tokens:
                 return count
         return len(jobs)
-
-    # ---- the three passes -----------------------------------------------------------------------------------------
 
     def _reference(self, jobs: Sequence[Job], size: int) -> dict[Request, Tensor]:
         """Summed log-probabilities under the model before training, for the requests that ask for them."""
@@ -219,34 +131,12 @@ class CachedStep:
         positive = relevance[candidate] > 0
         likelihoods = {}
         for request in {r for loss in self.losses for r in loss.needs if isinstance(r, Likelihood)}:
-            key = _scored(request)
+            key = computed(request)
             before = reference[key] if request.reference else None
             scores = LogProbs(leaves[key], counts[key].to(device), candidate, before)
             likelihoods[request] = scores.rows(positive) if request.pairs == "positives" else scores
         vectors = {request: leaves[request] for request in self.vectors}
         return LossInputs(vectors, likelihoods, batch.owner.to(device), relevance, batch.excluded.to(device))
-
-    def _losses(self, inputs: LossInputs, batch: Batch, step: int) -> tuple[Tensor, StepResult]:
-        outcome = StepResult(0.0)
-        total = torch.zeros((), device=self.embedder.device)
-        for loss in self.losses:
-            with blamed(loss.who):
-                answer = loss.function(inputs)
-            terms = answer if isinstance(answer, Terms) else Terms(answer)
-            count = len(terms.values) if terms.counts is None else terms.counts.sum()
-            value = terms.values.sum() / count if count else terms.values.new_full((), torch.nan)
-            if not torch.isfinite(value):
-                cause = f"is {float(value.detach())}" if count else "has no terms"
-                raise TrainingError(
-                    f"step {step}: loss {loss.label!r} {cause}; rows {batch.ids}."
-                    "\n  The weights were not changed and the last checkpoint is valid. Look at these rows, lower the"
-                    " learning rate, or use a wider precision."
-                )
-            total = total + loss.weight * value
-            outcome.losses[loss.label] = float(value.detach())
-            outcome.metrics |= {f"{loss.label}/{name}": float(number) for name, number in terms.metrics.items()}
-        outcome.loss = float(total.detach())
-        return total, outcome
 
     def _replay(
         self,
@@ -283,11 +173,6 @@ def _set_random_state(state: _State, device: torch.device) -> None:
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.get_device_module(device).set_rng_state(state[1])
-
-
-def _scored(request: Likelihood) -> Likelihood:
-    """The request that is computed for `request`: every own pair, policy only. Losses get their part of it."""
-    return Likelihood(request.prefix, request.target, request.attention)
 
 
 def _gradient(leaf: Tensor) -> Tensor:
