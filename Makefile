@@ -35,6 +35,7 @@ clean:
 # torch first, at the tested version: left to a dependency it may come with gigabytes of CUDA that a CPU has no use for.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'ullme needs Python 3.11 or later: make PYTHON=...')"
+	@echo "installing into $(VENV): torch, transformers and what they need, a few minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch
 	$(PIP) install -q -c constraints.txt -e .

@@ -42,14 +42,14 @@ def _print(console: Console, outcome: Outcome, output: Path, seconds: float) -> 
             before, after = moments.get("before"), moments.get("after")
             grid.add_row(score.task, score.metric, score.model, _number(before), _number(after), _change(before, after))
         console.print(grid)
-    for name, stage in outcome.stages.items():
+    for number, (name, stage) in enumerate(outcome.stages.items(), 1):
         console.print(
             f"stage {name}: {stage.steps} steps on {stage.rows} rows, {stage.seconds_per_step:.1f} s a step, "
             f"{stage.tokens_per_second:.0f} tokens/s, peak memory {stage.peak_memory_gb:.2f} GB, "
             f"{stage.truncated} of {stage.texts} texts truncated",
             highlight=False,
         )
-        console.print(f"  loss curves: {output / 'stages'}/*-{name}/curves.png", highlight=False)
+        console.print(f"  loss curves: {output / 'stages' / f'{number}-{name}' / 'curves.png'}", highlight=False)
     for folder in outcome.exports:
         console.print(f"model: {folder}   (ullme encode {folder} texts.txt -o vectors.npy)", highlight=False)
     console.print(f"{int(seconds // 60)} min {seconds % 60:.0f} s in all; everything is in {output}", highlight=False)
