@@ -83,3 +83,9 @@ def test_no_machine_path_stands_in_the_repository():
     for name in listed.stdout.splitlines():
         text = (ROOT / name).read_text("utf-8", errors="ignore")
         assert here not in text, name
+
+
+def test_the_pipeline_that_the_readme_shows_is_valid(tmp_path):
+    (tmp_path / "readme.yaml").write_text(blocks("yaml")[0])
+    done = ullme("validate", tmp_path / "readme.yaml")
+    assert done.returncode == 0, done.stderr
