@@ -62,6 +62,7 @@ def fit(
     from lightning.pytorch import Trainer
 
     trainer_config, embedder = run.stage.trainer, run.embedder
+    home = embedder.device
     losses = build_losses(run.stage.losses, on_built)
     copied = check_model(losses, embedder, f"stage {run.stage.name!r}")
     if trainer_config.gradient_checkpointing:
@@ -108,7 +109,7 @@ def fit(
         raise TrainingError(
             f"stage {run.stage.name!r} stopped at step {trainer.global_step} of {trainer_config.max_steps}"
         )
-    embedder.eval()
+    embedder.eval().to(home)  # Lightning leaves the weights on the CPU
     return _summary(trainer.global_step, len(run.examples), metrics.rows)
 
 
