@@ -35,6 +35,23 @@ def moved(embedder, mode: str, changed: int, watched: int) -> bool:
     return not torch.equal(a, b)
 
 
+def assert_checkpointing_changes_no_gradient(make, reentrant: bool) -> None:
+    """The backward runs after the attention context has been left: recomputed layers must still attend both ways."""
+
+    def gradient(checkpointing: bool) -> torch.Tensor:
+        embedder = make().train()
+        if checkpointing:
+            embedder.loaded.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            embedder.loaded.model.enable_input_require_grads()
+        ids, mask = text()
+        with embedder.modes["embed"].active():
+            states = hidden_states(embedder.loaded, ids, mask)
+        states[0, 2].sum().backward()
+        return embedder.loaded.body.layers[0].self_attn.q_proj.weight.grad
+
+    torch.testing.assert_close(gradient(True), gradient(False), atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("family", DECODERS)
 def test_causal_mode_is_bit_equal_to_stock(build, tiny_models, family, implementation):
@@ -100,18 +117,10 @@ def test_threads_do_not_disturb_each_other(build):
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_gradient_checkpointing_replays_the_mode_after_the_context(build, implementation, reentrant):
-    def gradient(checkpointing: bool) -> torch.Tensor:
-        embedder = build("llama", backbone={"attn_implementation": implementation}).train()
-        if checkpointing:
-            embedder.loaded.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-            embedder.loaded.model.enable_input_require_grads()
-        ids, mask = text()
-        with embedder.modes["embed"].active():
-            states = hidden_states(embedder.loaded, ids, mask)
-        states[0, 2].sum().backward()
-        return embedder.loaded.body.layers[0].self_attn.q_proj.weight.grad
+    def make():
+        return build("llama", backbone={"attn_implementation": implementation})
 
-    torch.testing.assert_close(gradient(True), gradient(False), atol=1e-6, rtol=1e-5)
+    assert_checkpointing_changes_no_gradient(make, reentrant)
 
 
 def test_generation_is_unchanged_by_embedding_calls(build, tiny_models):
@@ -197,18 +206,7 @@ class TestFlash:
 
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_checkpointing_replays_the_mode(self, flash, reentrant):
-        def gradient(checkpointing: bool) -> torch.Tensor:
-            embedder = flash().train()
-            if checkpointing:
-                embedder.loaded.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-                embedder.loaded.model.enable_input_require_grads()
-            ids, mask = text()
-            with embedder.modes["embed"].active():
-                states = hidden_states(embedder.loaded, ids, mask)
-            states[0, 2].sum().backward()
-            return embedder.loaded.body.layers[0].self_attn.q_proj.weight.grad
-
-        torch.testing.assert_close(gradient(True), gradient(False), atol=1e-6, rtol=1e-5)
+        assert_checkpointing_changes_no_gradient(flash, reentrant)
 
 
 def test_installing_twice_wraps_once(build):

@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 
-from ullme.cli.validate import add_overrides
+from ullme.cli.run import add_arguments as add_run_arguments
 
 SUMMARY = "The evaluators of FILE on its trained model, or on the model directory that --model names."
 EXAMPLE = "ullme evaluate examples/quickstart.yaml\nullme evaluate my-tasks.yaml --model runs/quickstart/model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """File, overrides, model."""
-    parser.add_argument("file", metavar="FILE", help="a YAML pipeline; its `evaluate:` section is run")
+    """The arguments of `run`, and a model."""
+    add_run_arguments(parser)
     parser.add_argument("--model", metavar="DIR", help="a model directory to score instead of the file's own model")
-    add_overrides(parser)
-    parser.add_argument(
-        "--frozen", action="store_true", help="refuse plugins other than those in the run's plugins.lock"
-    )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
 def run(args: argparse.Namespace) -> int:

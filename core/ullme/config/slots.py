@@ -6,7 +6,7 @@ may hold slots itself: `source: Annotated[Choice, Slot("source")]`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,10 @@ class Choice:
     def who(self) -> str:
         """Kind, name and distribution, for messages."""
         return f"{self.kind} {self.name!r} ({self.record.dist} {self.record.version})"
+
+
+OnBuilt = Callable[[str, str, Any], None]
+"""Told kind, name and component of everything that is built from a choice."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,9 +15,8 @@ from ullme.plugins.blame import blamed
 
 if TYPE_CHECKING:
     from ullme.config.schema import AdapterConfig, ModelConfig
+    from ullme.config.slots import OnBuilt
     from ullme.types import LoadedBackbone
-
-OnBuilt = Callable[[str, str, Any], None]
 
 
 def default_device() -> str:
@@ -34,11 +32,12 @@ def build_embedder(
     Raises AssetError for weights that cannot be had and AttentionError for a model that would not attend as asked.
     """
     told = on_built or (lambda kind, name, component: None)
+    device = device or default_device()
     backbone = config.backbone.build()
     told("backbone", config.backbone.name, backbone)
     with blamed(config.backbone.who):
         loaded = backbone.load()
-    _move(loaded, device or default_device())  # before the probe: some attention kernels exist on one device only
+    _move(loaded, device)  # before the probe: some attention kernels exist on one device only
     modes = {}
     wanted = {"embed": config.attention.embed}
     if loaded.head is not None:
@@ -54,7 +53,7 @@ def build_embedder(
     pooler = config.pooler.build()
     told("pooler", config.pooler.name, pooler)
     adapter = None if config.adapter is None else _adapted(loaded, config.adapter, seed)
-    return Embedder(config, loaded, modes, pooler.build(loaded.hidden_size), adapter).to(device or default_device())
+    return Embedder(config, loaded, modes, pooler.build(loaded.hidden_size), adapter).to(device)
 
 
 def _move(loaded: LoadedBackbone, device: str) -> None:

@@ -21,6 +21,7 @@ from ullme.types import Example
 
 if TYPE_CHECKING:
     from ullme.config.schema import StageConfig
+    from ullme.config.slots import OnBuilt
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class StageSummary:
     texts: int
 
 
-def fit(
-    run: StageRun, *, progress: bool = True, on_built: Callable[[str, str, Any], None] | None = None
-) -> StageSummary:
+def fit(run: StageRun, *, progress: bool = True, on_built: OnBuilt | None = None) -> StageSummary:
     """Train `run.embedder` in place, resuming from the newest checkpoint in `run.out_dir`.
 
     Raises TrainingError for a loss that is not finite or a foreign checkpoint, KeyboardInterrupt on Ctrl-C.

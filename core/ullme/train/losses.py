@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -14,13 +14,11 @@ from ullme.train.weighted import WeightedLoss
 from ullme.types import Example, Likelihood
 
 if TYPE_CHECKING:
-    from ullme.config.slots import Choice
+    from ullme.config.slots import Choice, OnBuilt
     from ullme.interfaces import Loss
 
 
-def build_losses(
-    choices: Sequence[Choice], on_built: Callable[[str, str, Any], None] | None = None
-) -> list[WeightedLoss]:
+def build_losses(choices: Sequence[Choice], on_built: OnBuilt | None = None) -> list[WeightedLoss]:
     """Weighted functions, labelled by plugin name; the n-th of one name is labelled `name-n`."""
     seen: Counter[str] = Counter()
     built = []
