@@ -17,12 +17,15 @@ _PUBLIC = {
     "DataSource": "interfaces",
     "Evaluator": "interfaces",
     "Exporter": "interfaces",
+    "Head": "interfaces",
     "Hooks": "interfaces",
     "Loss": "interfaces",
     "Pooler": "interfaces",
     "EvalContext": "types",
     "EvalReport": "types",
     "Example": "types",
+    "ExportContext": "types",
+    "Layout": "types",
     "Likelihood": "types",
     "LoadedBackbone": "types",
     "Score": "types",
@@ -35,9 +38,12 @@ _PUBLIC = {
     "AttentionError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",
+    "ExportError": "errors",
     "TrainingError": "errors",
     "UllmeError": "errors",
     "Embedder": "model.embedder",
+    "merged_weights": "model.merging",
+    "read_reference": "model.reference",
     "Choice": "config.slots",
     "Slot": "config.slots",
     "ModelConfig": "config.schema",
@@ -50,12 +56,15 @@ _PUBLIC = {
     "build_losses": "train.losses",
     "check_model": "train.losses",
     "make_batch": "train.batch",
+    "Registry": "plugins.registry",
     "fetch": "assets",
+    "WeightFolder": "assets",
 }
 
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
+    from ullme.assets import WeightFolder as WeightFolder
     from ullme.assets import fetch as fetch
     from ullme.config.schema import ModelConfig as ModelConfig
     from ullme.config.schema import StageConfig as StageConfig
@@ -73,6 +82,9 @@ if TYPE_CHECKING:
     )
     from ullme.errors import (
         DataError as DataError,
+    )
+    from ullme.errors import (
+        ExportError as ExportError,
     )
     from ullme.errors import (
         TrainingError as TrainingError,
@@ -105,6 +117,9 @@ if TYPE_CHECKING:
         Exporter as Exporter,
     )
     from ullme.interfaces import (
+        Head as Head,
+    )
+    from ullme.interfaces import (
         Hooks as Hooks,
     )
     from ullme.interfaces import (
@@ -127,7 +142,10 @@ if TYPE_CHECKING:
     )
     from ullme.model.build import build_embedder as build_embedder
     from ullme.model.embedder import Embedder as Embedder
+    from ullme.model.merging import merged_weights as merged_weights
     from ullme.model.probe import probe_attention as probe_attention
+    from ullme.model.reference import read_reference as read_reference
+    from ullme.plugins.registry import Registry as Registry
     from ullme.train.batch import make_batch as make_batch
     from ullme.train.losses import build_losses as build_losses
     from ullme.train.losses import check_model as check_model
@@ -141,6 +159,12 @@ if TYPE_CHECKING:
     )
     from ullme.types import (
         Example as Example,
+    )
+    from ullme.types import (
+        ExportContext as ExportContext,
+    )
+    from ullme.types import (
+        Layout as Layout,
     )
     from ullme.types import (
         Likelihood as Likelihood,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ullme.errors import OutputError
+from ullme.errors import ConfigError, OutputError
 
 # What a disk says when it cannot take more. Other errors inside a caller's block are not about the output.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
@@ -60,6 +60,24 @@ def atomic_dir(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
             _move_into_place(temp, target, replace)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+
+
+def locked(folder: Path, name: str) -> IO[str]:
+    """An open file holding the folder's lock until it is closed, which the end of the process does.
+
+    Raises ConfigError, calling the folder `name`, while another process holds it.
+    """
+    file = (folder / ".lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # not a POSIX system: no lock
+        pass
+    except BlockingIOError:
+        file.close()
+        raise ConfigError(f"{name}: another process is at work there; wait, or use another output") from None
+    return file
 
 
 def _move_into_place(temp: Path, target: Path, replace: bool) -> None:

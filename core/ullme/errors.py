@@ -54,3 +54,7 @@ class TrainingError(UllmeError, RuntimeError):
 
 class OutputError(UllmeError, OSError):
     """An output could not be written; what was there before is untouched."""
+
+
+class ExportError(UllmeError):
+    """A format cannot express this model, or what was written is not the model when it is read back."""

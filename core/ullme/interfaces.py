@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ullme.loss_inputs import LossInputs, Terms
     from ullme.model.embedder import Embedder
-    from ullme.types import EvalContext, EvalReport, Example, LoadedBackbone, Request
+    from ullme.model.reference import Encode
+    from ullme.types import EvalContext, EvalReport, Example, ExportContext, Layout, LoadedBackbone, Request
 
 
 class ComponentConfig(BaseModel):
@@ -50,6 +51,15 @@ class Backbone(Component):
         attn_implementation: str | None = Field(None, description="eager, sdpa, flex_attention, flash_attention_2 ...")
         allow_pickle: bool = Field(False, description="accept pickle weights, which can run code when loaded")
         trust_remote_code: bool = Field(False, description="run model code that comes with the weights")
+        quantization: Literal["nf4", "int8"] | None = Field(
+            None, description="quantise the frozen base at load (QLoRA); needs bitsandbytes and an adapter"
+        )
+        allow_partial: bool = Field(
+            False, description="accept a hybrid whose recurrent layers stay causal under bidirectional attention"
+        )
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+    """The `model_type`s of transformers configs that it reads; how a backbone is found for a model of unknown family."""
 
     @abstractmethod
     def load(self) -> LoadedBackbone:
@@ -67,12 +77,24 @@ class AttentionPatcher(Component):
         """Make the model obey `active()`, changing nothing while inactive. Raises AttentionError if it cannot."""
 
     @abstractmethod
-    def active(self) -> AbstractContextManager[None]:
-        """The mode holds for forward calls of this thread inside the context, and for their backward afterwards."""
+    def active(self, layout: Layout | None = None) -> AbstractContextManager[None]:
+        """The mode holds for forward calls of this thread inside the context, and for their backward afterwards.
+
+        `layout` describes the tokens of the call: texts that share a row must not see each other. None: one text a row,
+        all of it free.
+        """
 
 
 class Pooler(Component):
     """Token states and mask -> one vector per text."""
+
+    layers: ClassVar[tuple[int, ...]] = (-1,)
+    """The hidden states it pools, numbered as transformers does; the mean of several is what it is given."""
+
+    reads_positions: ClassVar[bool] = False
+    """Whether the function takes a third argument: positions [B, T] of the tokens among the real ones, from 0."""
+
+    # Both may be properties that read `self.config`.
 
     def build(self, hidden_size: int) -> Callable[[Tensor, Tensor], Tensor]:
         """A function of hidden [B, T, d] and mask [B, T] giving [B, d]; an nn.Module if it has weights."""
@@ -81,6 +103,23 @@ class Pooler(Component):
     def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Pool `hidden` [B, T, d] where `mask` [B, T] is not 0. Neither is changed; padding has no influence."""
         raise TypeError(f"{type(self).__name__} implements neither build() nor __call__()")
+
+
+class Head(Component):
+    """A function of pooled vectors: a projection, a dense layer."""
+
+    class Config(ComponentConfig):
+        use_in: Literal["always", "training"] = Field(
+            "always", description="`training`: the loss sees the projected vector, users the one before it"
+        )
+
+    @abstractmethod
+    def build(self, size: int, loaded: LoadedBackbone) -> nn.Module:
+        """A module from vectors [n, size] to [n, `out_size(size)`]."""
+
+    def out_size(self, size: int) -> int:
+        """Length of the vectors that it gives for vectors of length `size`."""
+        return size
 
 
 class Loss(Component):
@@ -150,8 +189,22 @@ class Exporter(Component):
         )
 
     @abstractmethod
-    def export(self, embedder: Embedder, out_dir: Path) -> None:
-        """Write to `out_dir`, an empty directory that is renamed into place afterwards."""
+    def export(self, embedder: Embedder, out_dir: Path, context: ExportContext) -> None:
+        """Write to `out_dir`, an empty directory that is renamed into place afterwards.
+
+        Raises ExportError, with the reason, for a model that the format cannot express.
+        """
+
+    def reads(self, folder: Path) -> bool:
+        """Whether `folder` is of this format, told from its files alone."""
+        return False
+
+    def read(self, folder: Path, device: str | None = None) -> Encode:
+        """The model in `folder`, loaded by what users of the format load it with: (texts, role) to vectors [n, d].
+
+        Every export is read back and compared with the model, if `reads` says that it can be.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement read()")
 
 
 class Hooks(Component):

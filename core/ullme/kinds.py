@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """One row: what the kind is called, its entry-point group, and the class in `ullme.interfaces` it must extend."""
+    """One row: what the kind is called, its entry-point group, and the class in `ullme.interfaces` it must extend.
+
+    Without such a class the kind is data: its entry points name YAML files, `package:stem` the file stem.yaml in that
+    package's folder, and nothing of it is ever imported.
+    """
 
     name: str
     group: str
-    interface: str
+    interface: str | None = None
 
 
 KINDS: dict[str, Kind] = {
@@ -17,12 +21,14 @@ KINDS: dict[str, Kind] = {
         Kind("backbone", "ullme.backbones", "Backbone"),
         Kind("attention", "ullme.attention", "AttentionPatcher"),
         Kind("pooler", "ullme.poolers", "Pooler"),
+        Kind("head", "ullme.heads", "Head"),
         Kind("loss", "ullme.losses", "Loss"),
         Kind("connector", "ullme.connectors", "Connector"),
         Kind("evaluator", "ullme.evaluators", "Evaluator"),
         Kind("source", "ullme.sources", "DataSource"),
         Kind("exporter", "ullme.exporters", "Exporter"),
         Kind("hook", "ullme.hooks", "Hooks"),
+        Kind("preset", "ullme.presets"),
     )
 }
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ullme.atomic import atomic_dir, atomic_write
+from ullme.atomic import atomic_write
 from ullme.data.prepare import describe, load_source
 from ullme.errors import ConfigError
+from ullme.export import export
 from ullme.plugins.blame import blamed
 from ullme.plugins.hooks import HookCaller
 from ullme.run_directory import claim, remember_data
@@ -118,14 +119,16 @@ class Runner:
         for choice in self.pipeline.export:
             target = self.pipeline.output / (choice.config.folder or choice.name)
             if not target.is_dir():
-                with atomic_dir(target) as folder, blamed(choice.who):
-                    self._build(choice).export(self.embedder(), folder)
+                with blamed(choice.who):
+                    export(self._build(choice), self.embedder(), target, run_dir=self.pipeline.output, say=self.say)
             self.outcome.exports.append(target)
 
     # ---- the model at a moment ------------------------------------------------------------------------------------
 
     def embedder(self, trained: int | None = None) -> Embedder:
         """The model with the first `trained` stages behind it (default: all). Raises ConfigError if one has not run."""
+        from ullme.model.trained import TRAINED, read_trained
+
         stages = self.pipeline.stages
         trained = len(stages) if trained is None else trained
         for stage in stages[:trained]:
@@ -134,7 +137,7 @@ class Runner:
         if self._embedder is None or self._trained > trained:
             self._embedder, self._trained = self._original(), 0
         if self._trained < trained:
-            _read_trained(self._embedder, self._stage_folder(stages[trained - 1]))
+            read_trained(self._embedder, self._stage_folder(stages[trained - 1]) / TRAINED)
             self._trained = trained
         return self._embedder
 
@@ -197,13 +200,3 @@ class Runner:
         self.hooks.call("ullme_after_train", run=run)
         with atomic_write(run.out_dir / "done.json", "w") as file:
             json.dump(dataclasses.asdict(summary), file, indent=1)
-
-
-def _read_trained(embedder: Embedder, folder: Path) -> None:
-    from safetensors.torch import load_file
-
-    weights = load_file(folder / "trained.safetensors")
-    wrong = set(weights) ^ set(embedder.trainable())
-    if wrong:
-        raise ConfigError(f"{folder}: the trained weights belong to another model (such as {sorted(wrong)[0]})")
-    embedder.load_state_dict(weights, strict=False)

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from ullme.atomic import atomic_write
+from ullme.atomic import atomic_write, locked
 from ullme.config.load import dump_yaml
 from ullme.config.slots import choices
 from ullme.errors import ConfigError, OutputError
@@ -35,7 +35,7 @@ def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> IO
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"output {folder}: cannot be made: {exc.strerror}") from exc
-    lock_file = _locked(folder)
+    lock_file = locked(folder, f"output {folder}")
     for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while writing
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     resolved = dump_yaml(pipeline)
@@ -66,21 +66,6 @@ def claim(pipeline: Pipeline, *, frozen: bool, say: Callable[[str], None]) -> IO
     with atomic_write(folder / CONFIG, "w") as file:
         file.write(resolved)
     return lock_file
-
-
-def _locked(folder: Path) -> IO[str]:
-    """An open file holding the folder's lock until it is closed, which the end of the process does."""
-    file = (folder / ".lock").open("w")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # not a POSIX system: no lock, as before
-        pass
-    except BlockingIOError:
-        file.close()
-        raise ConfigError(f"output {folder}: another process is at work there; wait, or use another output") from None
-    return file
 
 
 def remember_data(folder: Path, examples: Sequence[Example]) -> None:

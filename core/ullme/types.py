@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from ullme.model.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,13 @@ class LoadedBackbone:
 
     `body` maps token ids to hidden states (`.last_hidden_state`, [B, T, hidden_size]). `head` maps hidden states to
     logits and is None for an encoder; `logits` is what the family does to them afterwards (soft-capping, scaling).
-    `blocks` are the layers, in order, that the attention probe looks at. `recurrent` names parts that attention
-    cannot make bidirectional (state-space or convolution layers).
+    `blocks` are the layers, in order, that the attention probe looks at.
+
+    What attention that looks ahead must know: `recurrent` names parts that no attention can make bidirectional
+    (state-space or convolution layers), accepted only with `allow_partial`; `refusal` says why this model must not look
+    ahead at all and what to do instead; `symmetric_bias`, called once with a function that tells whether the current
+    call looks ahead, makes positional biases symmetric (ALiBi); `symmetric_length` is the longest text for which
+    every token sees every other (sparse attention); `flash` is False if layers drop what flash kernels must be told.
     """
 
     model: nn.Module
@@ -78,7 +85,30 @@ class LoadedBackbone:
     blocks: Sequence[nn.Module]
     logits: Callable[[Tensor], Tensor] | None = None
     recurrent: tuple[str, ...] = ()
+    allow_partial: bool = False
+    refusal: str | None = None
+    symmetric_bias: Callable[[Callable[[], bool]], None] | None = None
+    symmetric_length: int | None = None
+    flash: bool = True
+    position_offset: int = 0
+    """What a family adds to position ids that count from 0 (RoBERTa counts from the padding id + 1)."""
     lora_targets: str | list[str] = "all-linear"
+    fsdp_blocks: tuple[str, ...] = ()
+    """Class names that FSDP wraps; empty: the classes of `blocks`."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the `model:` section that come with the weights (pooler, heads, prompts ...); the YAML's own win."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an attention mode may read about the tokens of a call, each [B, T]; padding is known from elsewhere.
+
+    `free` marks tokens that a mode with one-way and two-way parts lets see each other: those that are pooled, or all
+    but the target of a likelihood. `document` numbers the texts that share a row; they never see each other.
+    """
+
+    free: Tensor | None = None
+    document: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -113,3 +143,17 @@ class EvalContext:
     when: str = "after"
     seed: int = 0
     progress: bool = True
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What an exporter may know beside the model: the run that trained it, the dtype asked for, whom to tell.
+
+    `run_dir` holds ullme.yaml, stages/, before/ and after/ where the model comes from a run. `reference` is what the
+    exported copy will be held to; an exporter that knows what a server must be sent writes it with its own prompts.
+    """
+
+    reference: Reference
+    run_dir: Path | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    say: Callable[[str], None] = print

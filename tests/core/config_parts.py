@@ -121,7 +121,7 @@ class Scorer(Evaluator):
 class Folder(Exporter):
     """A folder."""
 
-    def export(self, embedder: Any, out_dir: Any) -> None:
+    def export(self, embedder: Any, out_dir: Any, context: Any) -> None:
         raise NotImplementedError
 
 

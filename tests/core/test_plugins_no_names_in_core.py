@@ -9,8 +9,9 @@ import ullme
 from ullme.plugins import index
 
 CORE = Path(ullme.__file__).parent
-# Words that the core uses in another sense: its own package, a key of a stage, metrics, a token of templates.
-EVERYDAY = {"ullme", "losses", "mean", "last", "gradients", "cls"}
+# Words that the core uses in another sense: its own package, keys of a model and a stage, metrics, fields of templates,
+# a schedule of learning rates, the device that Lightning picks.
+EVERYDAY = {"ullme", "losses", "mean", "last", "gradients", "cls", "attention", "linear", "max", "prefix", "auto"}
 
 
 def strings(path):

@@ -2,8 +2,14 @@
 
 import pytest
 
-from ullme import Likelihood, Loss, LossInputs, Pooler, Terms, Vector
-from ullme.testing import ComponentConformance, LossConformance, PoolerConformance, random_loss_inputs
+from ullme import Head, Likelihood, Loss, LossInputs, Pooler, Terms, Vector
+from ullme.testing import (
+    ComponentConformance,
+    HeadConformance,
+    LossConformance,
+    PoolerConformance,
+    random_loss_inputs,
+)
 from ullme.testing.inputs import reorder_queries
 from ullme.testing.loss import loss_value
 
@@ -30,13 +36,29 @@ class GoodPooler(Pooler):
 
     def __call__(self, hidden, mask):
         kept = mask.to(hidden.dtype)[:, :, None]
-        return (hidden * kept).sum(1) / kept.sum(1)
+        return (hidden * kept).sum(1) / kept.sum(1).clamp(min=1)
+
+
+class GoodHead(Head):
+    """Half as many numbers, by a linear layer."""
+
+    def build(self, size, loaded):
+        from torch import nn
+
+        class Half(nn.Linear):
+            def forward(self, vectors):
+                return super().forward(vectors.float()).to(vectors.dtype)
+
+        return Half(size, size // 2)
+
+    def out_size(self, size):
+        return size // 2
 
 
 @pytest.fixture(autouse=True)
 def _registry(isolated_registry, monkeypatch):
     """`Registry()` inside the kit is one that holds the good plugins and nothing else."""
-    registry = isolated_registry({"loss": {"good": Good}, "pooler": {"good": GoodPooler}})
+    registry = isolated_registry({"loss": {"good": Good}, "pooler": {"good": GoodPooler}, "head": {"good": GoodHead}})
     monkeypatch.setattr("ullme.testing.component.Registry", lambda: registry)
 
 
@@ -45,6 +67,10 @@ class TestGoodLoss(LossConformance):
 
 
 class TestGoodPooler(PoolerConformance):
+    name = "good"
+
+
+class TestGoodHead(HeadConformance):
     name = "good"
 
 
@@ -133,6 +159,109 @@ def test_a_bad_pooler_is_caught(test, call):
     more = ("right", 4) if test.startswith("padding") else ()
     with pytest.raises(AssertionError):
         getattr(PoolerConformance(), f"test_{test}")(type("Bad", (Pooler,), {"__call__": call})(), texts, *more)
+
+
+@pytest.mark.parametrize(
+    ("test", "call"),
+    [
+        ("tokens_that_are_not_pooled_are_not_read", lambda self, hidden, mask: hidden[:, :5].mean(1)),
+        ("a_text_without_pooled_tokens_gives_zero", lambda self, hidden, mask: hidden.sum(1) / mask.sum(1)[:, None]),
+        ("mask_may_be_of_any_type", lambda self, hidden, mask: hidden.sum(1) * mask.is_floating_point()),
+    ],
+)
+def test_a_pooler_that_minds_the_mask_too_little_is_caught(test, call):
+    import torch
+
+    texts = [torch.randn(n, 8) for n in (5, 1, 3)]
+    with pytest.raises(AssertionError):
+        getattr(PoolerConformance(), f"test_{test}")(type("Bad", (Pooler,), {"__call__": call})(), texts)
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"), [((), "one layer at least"), ((1, 1), "named twice"), ((1.0,), "whole numbers")]
+)
+def test_a_pooler_with_wrong_layers_is_caught(layers, says):
+    with pytest.raises(AssertionError, match=says):
+        PoolerConformance().test_layers_are_numbers_of_hidden_states(type("Bad", (Pooler,), {"layers": layers})())
+
+
+def test_a_pooler_that_reads_positions_is_given_ranks():
+    """Counted from 0 among the tokens of each text, wherever its padding stands."""
+    import torch
+
+    seen = []
+
+    def call(self, hidden, mask, positions):
+        seen.append(positions[mask.bool()].tolist())
+        return GoodPooler()(hidden, mask)
+
+    pooler = type("Reads", (Pooler,), {"__call__": call, "reads_positions": True})()
+    PoolerConformance().test_padding_has_no_influence(pooler, [torch.randn(n, 8) for n in (5, 1, 3)], "left", 4)
+    assert seen == [[0, 1, 2, 3, 4], [0], [0, 1, 2], [0, 1, 2, 3, 4, 0, 0, 1, 2]]
+
+
+def head_tests(forward, **methods):
+    """The suite of a head whose module does `forward(layer, vectors)`, with what its tests are given."""
+    import torch
+    from torch import nn
+
+    from ullme import LoadedBackbone
+
+    class Layer(nn.Linear):
+        def forward(self, vectors):
+            return forward(super().forward, vectors)
+
+    head = type("Bad", (Head,), {"build": lambda self, size, loaded: Layer(size, size), **methods})()
+    loaded = LoadedBackbone(nn.Linear(8, 8), nn.Identity(), None, None, hidden_size=8, max_length=1, blocks=[])
+    return HeadConformance(), head, loaded, torch.randn(5, 8)
+
+
+@pytest.mark.parametrize(
+    ("test", "forward", "says"),
+    [
+        ("rows_do_not_depend_on_each_other", lambda layer, vectors: layer(vectors - vectors.mean(0)), "not close"),
+        ("gives_the_same_again", lambda layer, vectors: layer(vectors).bernoulli(0.5), "two calls"),
+        ("gives_the_same_again", lambda layer, vectors: layer(vectors.zero_()), "changed"),
+        ("gradient_reaches_every_vector_and_weight", lambda layer, vectors: layer(vectors * 0), "no gradient"),
+        ("gradient_reaches_every_vector_and_weight", lambda layer, vectors: vectors.clone(), "weight, bias"),
+    ],
+)
+def test_a_bad_head_is_caught(test, forward, says):
+    suite, head, loaded, vectors = head_tests(forward)
+    with pytest.raises(AssertionError, match=says):
+        getattr(suite, f"test_{test}")(head.build(8, loaded), vectors)
+
+
+def test_a_head_that_gives_another_size_or_dtype_is_caught():
+    for methods, says in (({"out_size": lambda self, size: 4}, "out_size says 4"), ({}, "what it made of them")):
+        suite, head, loaded, vectors = head_tests(lambda layer, vectors: layer(vectors.float()), **methods)
+        with pytest.raises(AssertionError, match=says):
+            suite.test_gives_vectors_of_the_declared_size(head, head.build(8, loaded), vectors)
+
+
+def test_a_head_that_owns_the_backbone_or_forgets_its_weights_is_caught(tmp_path):
+    import torch
+
+    suite, head, loaded, vectors = head_tests(None, build=lambda self, size, loaded: loaded.model)
+    with pytest.raises(AssertionError, match="weight, bias"):
+        suite.test_the_backbone_keeps_its_weights(head, loaded)
+    chance = torch.Generator().manual_seed(0)
+    suite, head, loaded, vectors = head_tests(lambda layer, x: layer(x))
+    build = head.build
+
+    def forgetful(size, loaded):
+        made = build(size, loaded)
+        made.bias.data.normal_(generator=chance)
+        made.register_buffer("offset", torch.rand(size), persistent=False)
+        forward = made.forward
+        made.forward = lambda x: forward(x) + made.offset
+        return made
+
+    head.build = forgetful
+    with pytest.raises(AssertionError, match="other weights: bias"):
+        suite.test_weights_start_from_the_random_state(head, loaded)
+    with pytest.raises(AssertionError, match="saved and loaded"):
+        suite.test_weights_are_saved_and_loaded(head, loaded, vectors, tmp_path)
 
 
 def test_the_suite_cannot_be_weakened_quietly():

@@ -214,5 +214,5 @@ def test_installing_twice_wraps_once(build):
 
     build()
     wrapped = MASKS["sdpa"]
-    _mode.install("sdpa")
+    _mode.install(build().loaded, ahead=True)
     assert MASKS["sdpa"] is wrapped

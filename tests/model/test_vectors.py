@@ -12,7 +12,18 @@ from ullme.model.states import hidden_states
 from ullme.model.tokens import pad
 
 FAMILIES = ["llama", "gpt_neox", "gemma3", "bert"]
-POOLERS = ["mean", "weighted-mean", "last", "cls"]
+POOLERS = [
+    "attention",
+    "cls",
+    "last",
+    {"use": "latent-attention", "latents": 6, "heads": 2},
+    "max",
+    "mean",
+    {"use": "mean-layers", "layers": [1, -1]},
+    "mean-sqrt-len",
+    "weighted-mean",
+    {"use": "weighted-mean", "positions": "absolute"},
+]
 TEXTS = ["short", "a text of medium length here", "x", "the longest of these four texts by a good margin, with commas"]
 
 
@@ -20,30 +31,32 @@ def close(a, b, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("pooler", POOLERS)
+@pytest.mark.parametrize("pooler", POOLERS, ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_vectors_do_not_depend_on_batch_mates_or_order(build, family, pooler):
     embedder = build(family, pooler=pooler)
     together = embedder.encode(TEXTS)
+    assert np.abs(together - together[:1]).max() > 1e-2
     close(together, np.concatenate([embedder.encode([text]) for text in TEXTS]))
     close(together[::-1].copy(), embedder.encode(TEXTS[::-1]))
     close(together, embedder.encode(TEXTS, batch_tokens=1))
     close(np.linalg.norm(together, axis=1), np.ones(4, dtype=np.float32))
 
 
-@pytest.mark.parametrize("pooler", POOLERS)
+@pytest.mark.parametrize("pooler", POOLERS, ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_vectors_do_not_depend_on_padding_side_or_length(build, family, pooler):
     embedder = build(family, pooler=pooler)
-    tokens = embedder.template.embed(TEXTS[1:2], "document")
+    tokens = embedder.template.embed(TEXTS[1:2], "document", "an instruction, which is not pooled")
     batch = pad(tokens)
+    assert batch.pool.sum() < batch.mask.sum()
     for left, right in ((0, 0), (3, 0), (0, 5), (2, 2)):
         ids, mask, marked = (
             torch.nn.functional.pad(t, (left, right)) for t in (batch.ids, batch.mask, batch.pool.long())
         )
         with torch.no_grad(), embedder.modes["embed"].active():
-            states = hidden_states(embedder.loaded, ids, mask)
-            vector = torch.nn.functional.normalize(embedder.pooler(states, marked), dim=-1)
+            states = hidden_states(embedder.loaded, ids, mask, embedder.layers)
+            vector = embedder.pooled(states, mask, marked)
         close(vector, embedder(VectorCall(tokens)).detach())
 
 

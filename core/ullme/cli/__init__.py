@@ -18,13 +18,16 @@ COMMANDS = {
     "train": "only the training stages of a YAML file",
     "evaluate": "score a model directory, or the model of a YAML file",
     "encode": "texts to vectors",
+    "export": "a model directory in a format that other programs read",
+    "merge": "a model directory with its adapter folded into the weights",
+    "verify": "does a loaded or served copy give the model's vectors?",
     "validate": "check a YAML file without building anything",
     "schema": "JSON Schema of what is installed here, for editors",
     "list-plugins": "installed plugins, where each comes from, whether it can be used",
     "show-plugin": "what one plugin does, its settings and its source",
     "doctor": "look for what is wrong with this installation",
 }
-"""Name and one line for the overview; the module is `ullme.cli.<name with underscores>`."""
+"""Name and one line for the overview; the module is `ullme.cli.<name with underscores>`. Others are plugins."""
 
 
 class Command(Protocol):
@@ -78,14 +81,12 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"ullme {__version__}")
         return 0
     command, *rest = rest
-    if command not in COMMANDS:
-        raise ConfigError(_unknown(command))
     if options.plugin or options.plugin_path:
         from ullme.plugins.local import activate
 
         activate(options.plugin, options.plugin_path)
 
-    module = cast(Command, import_module(f"{__name__}.{command.replace('-', '_')}"))
+    module = _module(command)
     parser = _Parser(
         prog=f"ullme {command}",
         description=module.SUMMARY,
@@ -96,6 +97,18 @@ def _dispatch(arguments: list[str]) -> int:
     )
     module.add_arguments(parser)
     return module.run(parser.parse_args(rest))
+
+
+def _module(command: str) -> Command:
+    """The module of a command: ullme's own, which nobody can replace, or one that a distribution advertises."""
+    if command in COMMANDS:
+        return cast(Command, import_module(f"{__name__}.{command.replace('-', '_')}"))
+    from ullme.plugins import commands
+
+    module = commands.load(command)
+    if module is None:
+        raise ConfigError(_unknown(command, [record.name for record in commands.find()]))
+    return cast(Command, module)
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -111,9 +124,13 @@ def _common_options() -> argparse.ArgumentParser:
 
 
 def _overview(common: argparse.ArgumentParser) -> str:
-    width = max(map(len, COMMANDS))
+    from ullme.plugins.commands import find
+
+    advertised = {record.name: f"a command of {record.dist} {record.version}" for record in find()}
+    commands = COMMANDS | {name: summary for name, summary in advertised.items() if name not in COMMANDS}
+    width = max(map(len, commands))
     lines = ["usage: ullme COMMAND ...", "", "Decoder language models become text-embedding models.", "", "commands:"]
-    lines += [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    lines += [f"  {name:{width}}  {summary}" for name, summary in commands.items()]
     options = common.format_help().partition("\n\n")[2].rstrip()
     lines += [
         "",
@@ -127,12 +144,14 @@ def _overview(common: argparse.ArgumentParser) -> str:
     return "\n".join(lines)
 
 
-def _unknown(command: str) -> str:
+def _unknown(command: str, advertised: Sequence[str]) -> str:
     from difflib import get_close_matches
 
+    known = [*COMMANDS, *advertised]
+
     what = "option before the command" if command.startswith("-") else "command"
-    meant = "".join(f" Did you mean '{close}'?" for close in get_close_matches(command, COMMANDS, n=1))
-    return f"unknown {what} '{command}'.{meant}\n  Commands: {', '.join(COMMANDS)}"
+    meant = "".join(f" Did you mean '{close}'?" for close in get_close_matches(command, known, n=1))
+    return f"unknown {what} '{command}'.{meant}\n  Commands: {', '.join(known)}"
 
 
 def _report(message: str, code: int, with_traceback: bool = False) -> int:

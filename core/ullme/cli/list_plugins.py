@@ -9,7 +9,7 @@ import sys
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from ullme.errors import ConfigError, PluginLoadError
+from ullme.errors import ConfigError, UllmeError
 from ullme.kinds import KINDS, kind_named
 from ullme.plugins.discovery import PluginRecord, summary_of, survey, uninstalled
 from ullme.plugins.registry import Registry
@@ -74,6 +74,7 @@ def _kind(text: str | None) -> str | None:
 
 def _import_all(statuses: dict[PluginRecord, str]) -> bool:
     """Import what can be imported and note what cannot in `statuses`; whether any plugin cannot be used."""
+    from ullme.config.presets import check
     from ullme.plugins.loading import load_class
 
     failed = False
@@ -82,8 +83,8 @@ def _import_all(statuses: dict[PluginRecord, str]) -> bool:
             failed = True
             continue
         try:
-            load_class(record)
-        except PluginLoadError as error:
+            (load_class if KINDS[record.kind].interface else check)(record)
+        except UllmeError as error:
             failed = True
             statuses[record] = "fails: " + str(error).splitlines()[0].removeprefix(str(record)).strip(" :")
     return failed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 SUMMARY = "What one plugin does, its settings with their defaults and limits, its source and its paper."
-EXAMPLE = "ullme show-plugin pooler NAME\nullme show-plugin loss DISTRIBUTION:NAME"
+EXAMPLE = "ullme show-plugin pooler NAME\nullme show-plugin loss DISTRIBUTION:NAME\nullme show-plugin preset NAME"
 
 # How the limits that pydantic keeps on a field are written for a reader.
 _LIMITS = {
@@ -44,40 +44,52 @@ def run(args: argparse.Namespace) -> int:
     if kind is None:
         raise ConfigError(f"unknown kind '{args.kind}'.\n  Kinds: {', '.join(KINDS)}")
     registry = Registry()
+    if kind.interface is None:
+        from ullme.cli.show_preset import show
+
+        return show(registry, registry.resolve(kind.name, args.name))
     cls = registry.load(kind.name, args.name)
     record = registry.resolve(kind.name, args.name)
 
     print(f"{record.kind} {record.name}\n")
     print(textwrap.indent(inspect.getdoc(cls) or "(no docstring)", "  ") + "\n")
-    facts = _facts(registry, record, cls)
-    width = max(map(len, facts))
-    for label, value in facts.items():
-        print(f"  {label:{width}}  {value}")
+    print_facts(facts(registry, record, _source(cls)))
     print("\n  settings" if cls.Config.model_fields else "\n  no settings")
     for line in _settings(cls.Config.model_fields):
         print(f"    {line}")
     return 0
 
 
-def _facts(registry: Registry, record: PluginRecord, cls: type[Any]) -> dict[str, str]:
+def facts(registry: Registry, record: PluginRecord, source: str) -> dict[str, str]:
+    """What metadata and index say of a plugin whose code, or file, is at `source`."""
     entry = registry.index.find(record.kind, record.name, record.dist)
-    facts = {
+    found = {
         "from": f"{record.dist} {record.version} ({record.origin})",
         "target": record.target,
-        "source": _source(cls),
+        "source": source,
         "status": registry.status(record),
     }
     if entry is not None:
         optional = {"paper": entry.paper, "aliases": ", ".join(entry.aliases), "since": entry.since}
-        facts |= {label: value for label, value in optional.items() if value}
-    return facts
+        found |= {label: value for label, value in optional.items() if value}
+    return found
+
+
+def print_facts(found: dict[str, str]) -> None:
+    """One line each, aligned; further lines of a value under its first."""
+    width = max(map(len, found))
+    for label, value in found.items():
+        print(f"  {label:{width}}  " + value.replace("\n", "\n" + " " * (width + 4)))
+
+
+def relative(path: Path) -> Path:
+    """`path` from here, if it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _source(cls: type[Any]) -> str:
-    path = Path(inspect.getfile(cls))
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return f"{shown}:{inspect.getsourcelines(cls)[1]}"
+    return f"{relative(Path(inspect.getfile(cls)))}:{inspect.getsourcelines(cls)[1]}"
 
 
 def _settings(fields: dict[str, FieldInfo]) -> list[str]:

@@ -51,7 +51,9 @@ def _print(console: Console, outcome: Outcome, output: Path, seconds: float) -> 
         )
         console.print(f"  loss curves: {output / 'stages' / f'{number}-{name}' / 'curves.png'}", highlight=False)
     for folder in outcome.exports:
-        console.print(f"model: {folder}   (ullme encode {folder} texts.txt -o vectors.npy)", highlight=False)
+        own = (folder / "ullme.yaml").is_file()
+        use = f"ullme encode {folder} texts.txt -o vectors.npy" if own else f"ullme verify {folder}"
+        console.print(f"model: {folder}   ({use})", highlight=False)
     console.print(f"{int(seconds // 60)} min {seconds % 60:.0f} s in all; everything is in {output}", highlight=False)
 
 

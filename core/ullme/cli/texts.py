@@ -1,53 +1,93 @@
-"""Texts from a file or standard input, each line checked before any model is loaded."""
+"""Texts from a file or standard input, read line by line: checked before any model is loaded, never held as a whole."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import os
+import shutil
 import sys
+import tempfile
+import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO
 
 from ullme.errors import DataError
 
 
-def read_texts(name: str, field: str) -> list[str]:
+class Texts:
     """One text a line: JSON objects with `field` if the lines are JSON (.jsonl, or `-` whose first line starts with {).
 
-    Raises DataError with file and line for a line that is empty, not UTF-8, not an object, or lacks the field.
+    `count` lines whose (unpacked) bytes have the digest `sha256`. Raises DataError with file and line for a line that
+    is empty, not UTF-8, not an object, or lacks the field. Standard input is kept in a temporary file.
     """
-    label = "standard input" if name == "-" else name
-    lines = list(_lines(name, label))
-    if not lines:
-        raise DataError(f"{label}: no text in it")
-    suffixes = Path(name).suffixes
-    as_json = ".jsonl" in suffixes or (name == "-" and lines[0].lstrip().startswith("{"))
-    texts = [_field(line, field, f"{label}:{n}") if as_json else line for n, line in enumerate(lines, 1)]
-    for number, text in enumerate(texts, 1):
-        if not text.strip():
-            raise DataError(f"{label}:{number}: expected a text, found an empty line")
-    return texts
 
+    def __init__(self, name: str, field: str) -> None:
+        self.path = None if name == "-" else Path(name)
+        self.label = name if self.path else "standard input"
+        self.field = field
+        self._kept = self._kept_input() if self.path is None else None
+        self._as_json = self.path is not None and ".jsonl" in self.path.suffixes
+        self._stamp = self._stamped()
+        digest = hashlib.sha256()
+        self.count = 0
+        for number, line in self._lines():
+            if number == 1 and self.path is None:
+                self._as_json = line.lstrip().startswith(b"{")
+            self._text(number, line)
+            digest.update(line)
+            self.count = number
+        if not self.count:
+            raise DataError(f"{self.label}: no text in it")
+        self.sha256 = digest.hexdigest()
 
-def _lines(name: str, label: str) -> Iterator[str]:
-    path = Path(name)
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read()
-        elif path.suffix == ".gz":
-            data = gzip.decompress(path.read_bytes())
-        else:
-            data = path.read_bytes()
-    except (OSError, EOFError) as exc:
-        raise DataError(f"{label}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], 1):
+    def after(self, start: int) -> Iterator[str]:
+        """The texts but the first `start`. Raises DataError for a file that is not what it was."""
+        for number, line in self._lines():
+            if number > start:
+                yield self._text(number, line)
+        if self._stamped() != self._stamp:
+            raise DataError(f"{self.label}: it was changed while it was read: run the command again")
+
+    def _stamped(self) -> tuple[int, int] | None:
         try:
-            yield line.removesuffix(b"\r").decode("utf-8")
+            about = os.stat(self.path) if self.path else None
+        except OSError as exc:
+            raise DataError(f"{self.label}: cannot be read: {exc.strerror}") from exc
+        return about and (about.st_size, about.st_mtime_ns)
+
+    @staticmethod
+    def _kept_input() -> IO[bytes]:
+        kept = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the object lives)
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        return kept
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        try:
+            if self._kept is not None:
+                self._kept.seek(0)
+                yield from enumerate(self._kept, 1)
+            elif self.path is not None:
+                with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as file:
+                    yield from enumerate(file, 1)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise DataError(f"{self.label}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+    def _text(self, number: int, line: bytes) -> str:
+        place = f"{self.label}:{number}"
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        try:
+            text = line.decode("utf-8")
         except UnicodeDecodeError as exc:
-            raise DataError(
-                f"{label}:{number}: expected UTF-8, found byte 0x{line[exc.start]:02x} at {exc.start}"
-            ) from exc
+            raise DataError(f"{place}: expected UTF-8, found byte 0x{line[exc.start]:02x} at {exc.start}") from exc
+        if self._as_json:
+            text = _field(text, self.field, place)
+        if not text.strip():
+            raise DataError(f"{place}: expected a text, found an empty line")
+        return text
 
 
 def _field(line: str, field: str, place: str) -> str:

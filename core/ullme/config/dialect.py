@@ -27,8 +27,8 @@ class PlainDumper(yaml.SafeDumper):
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Quote text with line breaks other than `\\n` so that they are escaped; PyYAML would fold them into spaces."""
-        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        """Quote text with line breaks so that they are escaped: PyYAML would fold some of them into spaces."""
+        style = '"' if re.search("[\n\x85\u2028\u2029]", data) else None
         return self.represent_scalar(TAG + "str", data, style=style)
 
 

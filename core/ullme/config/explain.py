@@ -36,9 +36,13 @@ class _Located:
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], root: Node, registry: Registry, also: Sequence[str] = ()
+    error: ValidationError,
+    model: type[BaseModel],
+    root: Node,
+    registry: Registry,
+    also: Mapping[Loc, Sequence[str]] = {},
 ) -> list[Problem]:
-    """One problem per mistake in `root`, the tree that `model` refused. `also` are further keys allowed at the top."""
+    """One problem per mistake in `root`, the tree that `model` refused. `also`: keys that composing has taken out."""
     located = [_locate(entry, root) for entry in error.errors(include_url=False)]
     problems = []
     for group in _alternatives(located):
@@ -47,7 +51,7 @@ def explain(
         place = first.node.place
         if kind == "extra_forbidden":
             keys = keys_at(model, first.entry["loc"][:-1], root, registry)
-            message = _unknown(name, [*keys, *also] if len(loc) == 1 else list(keys))
+            message = _unknown(name, [*keys, *also.get(loc[:-1], ())])
             place = first.node.key or place
         elif kind == "missing":
             meaning = keys_at(model, first.entry["loc"][:-1], root, registry).get(name)

@@ -30,6 +30,11 @@ def interpolate(root: Node, problems: list[Problem]) -> Node:
     return resolver.resolve(replace(root, value={k: v for k, v in root.value.items() if k != "vars"}), (), ())
 
 
+def resolved(root: Node, node: Node, loc: Loc, problems: list[Problem]) -> Node:
+    """`node` of the tree `root`, alone, with its references replaced."""
+    return _Resolver(root, problems).resolve(node, loc, ())
+
+
 class _Resolver:
     def __init__(self, root: Node, problems: list[Problem]) -> None:
         self._root = root

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from ullme.config.compose import Document, compose, merge
+from ullme.config.compose import Document, compose, compose_model
 from ullme.config.dialect import PlainDumper
 from ullme.config.explain import explain
 from ullme.config.interpolate import escaped
+from ullme.config.layers import PRESET, merge
+from ullme.config.presets import SETTING
 from ullme.config.schema import ModelConfig, Pipeline
 from ullme.config.section import Section
 from ullme.config.tree import Loc, Node, Place, config_error, from_plain
@@ -36,7 +38,7 @@ def load_pipeline(path: Path | str, overrides: Sequence[str] = (), registry: Reg
     Imports the declarations of the plugins that it names. Raises ConfigError listing every mistake with its place.
     """
     path = Path(path)
-    document = compose(path, overrides)
+    document = compose(path, overrides, registry)
     root = document.root
     if root.child("output") is None:
         root = root.with_child("output", Node(f"runs/{path.stem}", root.place))
@@ -50,14 +52,19 @@ def load_model(
 
     Raises ConfigError listing every mistake with its place.
     """
-    if isinstance(source, Mapping):
-        document = Document(from_plain({"model": source}, Place("model section")), [])
-    else:
-        document = compose(Path(source))
+    document = (
+        compose_model(source, registry) if isinstance(source, Mapping) else compose(Path(source), registry=registry)
+    )
     root = replace(document.root, value={key: node for key, node in document.root.value.items() if key == "model"})
     if changes:
         root = merge(root, from_plain({"model": changes}, Place("changes to the model section")))
     return _validated(_Stored, root, document, registry).model
+
+
+def load_section(model: type[_M], values: Mapping[str, Any], name: str, registry: Registry | None = None) -> _M:
+    """Values given in Python, checked as those of a file are. Raises ConfigError, in which `name` is their place."""
+    document = Document(from_plain(values, Place(name)), [])
+    return _validated(model, document.root, document, registry)
 
 
 def _validated(
@@ -73,7 +80,7 @@ def _validated(
         valid = model.model_validate(root.plain(), context=registry)
     except ValidationError as error:
         # What could not be composed is not judged a second time.
-        found = explain(error, model, root, registry, also)
+        found = explain(error, model, root, registry, {(): also, ("model",): (PRESET, SETTING)})
         problems += [problem for problem in found if not any(_within(problem.loc, loc) for loc in broken)]
     if problems:
         raise config_error(problems) from None

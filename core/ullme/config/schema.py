@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -19,12 +19,22 @@ _Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterConfig(Section):
-    """LoRA weights, trained instead of the model's own."""
+    """Weights trained instead of the model's own, and trained ones to fold in or to start from."""
 
+    method: Literal["lora", "dora", "rslora", "bitfit"] = Field(
+        "lora",
+        description="LoRA; DoRA splits size and direction; rsLoRA scales by 1/sqrt(r); BitFit trains biases only",
+    )
     r: int = Field(16, gt=0, description="rank")
     alpha: float = Field(32, gt=0, description="scale: the update is multiplied by alpha / r")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the adapter")
     targets: str | list[str] = Field("all-linear", description="names of layers, or a regular expression of them")
+    merge: list[str] = Field([], description="trained adapters (paths or hub ids) folded into the weights, in order")
+    path: str | None = Field(None, description="a trained adapter to start from, with its own rank and targets")
+    tasks: list[str] = Field([], description="names of adapters that share the base, one per task; empty: one for all")
+    route: dict[str, str] = Field(
+        {}, description="role (query, document) or mteb task -> name in `tasks`; `default` serves the rest"
+    )
 
     @field_validator("targets")
     @classmethod
@@ -35,6 +45,16 @@ class AdapterConfig(Section):
             except re.error as error:
                 raise ValueError(f"expected a regular expression: {error}") from None
         return targets
+
+    @model_validator(mode="after")
+    def _routes_exist(self) -> Self:
+        for role, name in self.route.items():
+            if name not in self.tasks:
+                found = ", ".join(self.tasks) or "none"
+                raise ValueError(f"route {role!r} leads to {name!r}, which is no entry of `tasks`: {found}")
+        if self.method == "bitfit" and (self.tasks or self.path):
+            raise ValueError("`method: bitfit` trains the model's own biases: it has neither `tasks` nor `path`")
+        return self
 
 
 class AttentionConfig(Section):
@@ -68,10 +88,12 @@ class ModelConfig(Section):
     pooler: Annotated[Choice, Slot("pooler", "pooler")] = Field(
         None, validate_default=True, description="token states to one vector"
     )
-    adapter: AdapterConfig | None = Field(None, description="LoRA; without it all weights train")
+    heads: list[Annotated[Choice, Slot("head")]] = Field([], description="what is done to a pooled vector, in order")
+    adapter: AdapterConfig | None = Field(None, description="LoRA and its kin; without it all weights train")
     template: TemplateConfig | None = Field(None, description="span templates; default: the tokenizer's own format")
     prompts: dict[str, str] = Field({}, description="instruction per role (query, document) or task name")
     normalize: bool = Field(True, description="whether vectors have length 1")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="how vectors are meant to be compared")
     dimensions: int | None = Field(None, gt=0, description="leading dimensions kept; default: all")
     max_tokens: int = Field(512, gt=0, description="tokens kept of a text")
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from ullme.errors import ConfigError
-from ullme.model.embedder import HALF, Embedder
+from ullme.errors import AttentionError, ConfigError
+from ullme.model.adapters import adapt
+from ullme.model.defaults import with_defaults
+from ullme.model.embedder import Embedder, full_size
 from ullme.model.probe import require
 from ullme.plugins.blame import blamed
 
 if TYPE_CHECKING:
-    from ullme.config.schema import AdapterConfig, ModelConfig
+    from ullme.config.schema import ModelConfig
     from ullme.config.slots import OnBuilt
+    from ullme.interfaces import AttentionPatcher, Pooler
     from ullme.types import LoadedBackbone
 
 
@@ -27,7 +30,7 @@ def default_device() -> str:
 def build_embedder(
     config: ModelConfig, *, seed: int = 0, device: str | None = None, on_built: OnBuilt | None = None
 ) -> Embedder:
-    """The embedder that `config` describes, on `device` (a GPU where there is one), adapters initialised from `seed`.
+    """The embedder that `config` describes, on `device` (a GPU where there is one), new weights drawn from `seed`.
 
     Raises AssetError for weights that cannot be had and AttentionError for a model that would not attend as asked.
     """
@@ -37,51 +40,74 @@ def build_embedder(
     told("backbone", config.backbone.name, backbone)
     with blamed(config.backbone.who):
         loaded = backbone.load()
+    config = with_defaults(config, loaded.defaults)
     _move(loaded, device)  # before the probe: some attention kernels exist on one device only
-    modes = {}
-    wanted = {"embed": config.attention.embed}
-    if loaded.head is not None:
-        wanted["generate"] = config.attention.generate
-    for name, choice in wanted.items():
-        modes[name] = choice.build()
-        told("attention", choice.name, modes[name])
-        with blamed(choice.who):
-            modes[name].install(loaded)
-            require(loaded, modes[name], choice.name)
-    if config.dimensions and config.dimensions > loaded.hidden_size:
-        raise ConfigError(f"model.dimensions: expected at most {loaded.hidden_size}, found {config.dimensions}")
-    pooler = config.pooler.build()
+    modes = _modes(config, loaded, told)
+    pooler: Pooler = config.pooler.build()
     told("pooler", config.pooler.name, pooler)
-    adapter = None if config.adapter is None else _adapted(loaded, config.adapter, seed)
-    return Embedder(config, loaded, modes, pooler.build(loaded.hidden_size), adapter).to(device)
+    adapter = adapt(loaded, config.adapter, seed)
+    heads = []
+    with _drawn_from(seed):
+        with blamed(config.pooler.who):
+            pool = pooler.build(loaded.hidden_size)
+        size = loaded.hidden_size
+        for choice in config.heads:
+            head = choice.build()
+            told("head", choice.name, head)
+            with blamed(choice.who):
+                heads.append(head.build(size, loaded))
+            size = head.out_size(size)
+    if config.dimensions and config.dimensions > (full := full_size(config, loaded)):
+        raise ConfigError(f"model.dimensions: expected at most {full}, found {config.dimensions}")
+    layers, reads_positions = pooler.layers, pooler.reads_positions
+    embedder = Embedder(config, loaded, modes, pool, adapter, heads, layers=layers, reads_positions=reads_positions)
+    return embedder.to(device)
 
 
 def _move(loaded: LoadedBackbone, device: str) -> None:
+    if getattr(loaded.model, "quantization_method", None) is not None:
+        return  # quantised weights are placed when they are loaded
     try:
         loaded.model.to(device)
     except (RuntimeError, AssertionError) as exc:  # torch has no better exception for a device that is not there
         raise ConfigError(f"device {device!r}: {str(exc).splitlines()[0]}") from exc
 
 
-def _adapted(loaded: LoadedBackbone, config: AdapterConfig, seed: int) -> nn.Module:
-    """The model with LoRA injected. Adapter weights are fp32 whatever the base's dtype (arXiv:2106.09685)."""
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import LoraLayer
+def _modes(config: ModelConfig, loaded: LoadedBackbone, told: OnBuilt) -> dict[str, AttentionPatcher]:
+    """The attention modes, each installed and seen to hold."""
+    modes: dict[str, AttentionPatcher] = {}
+    wanted = {"embed": config.attention.embed}
+    if loaded.head is not None:
+        wanted["generate"] = config.attention.generate
+    for name, choice in wanted.items():
+        mode = modes[name] = choice.build()
+        told("attention", choice.name, mode)
+        with blamed(choice.who):
+            mode.install(loaded)
+            require(loaded, mode, choice.name)
+        if mode.sees_future and loaded.symmetric_length is not None:
+            _limit(loaded, config.max_tokens, choice.name)
+    return modes
 
-    targets = loaded.lora_targets if config.targets == "all-linear" else config.targets
-    lora = LoraConfig(r=config.r, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets)
+
+def _limit(loaded: LoadedBackbone, max_tokens: int, name: str) -> None:
+    """Sparse attention chooses some of the past for each token: it is the whole text up to a length only."""
+    limit = loaded.symmetric_length or 0
+    if max_tokens > limit:
+        raise AttentionError(
+            f"{type(loaded.model).__name__}: its sparse attention reaches every token of texts of up to {limit} tokens"
+            f" only; {name} attention over model.max_tokens {max_tokens} would leave some out.\n"
+            f"  Set `max_tokens: {limit}` or less, or use `attention: causal`."
+        )
+    loaded.max_length = min(loaded.max_length, limit)
+
+
+@contextmanager
+def _drawn_from(seed: int) -> Iterator[None]:
+    """New weights inside depend on `seed` alone, and the random state after it on nothing inside."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks the model a question by its old name
-            adapted: nn.Module = get_peft_model(loaded.model, lora)
-    except ValueError as exc:
-        raise ConfigError(f"model.adapter.targets {config.targets!r}: {str(exc).splitlines()[0]}") from exc
+        yield
     finally:
         torch.set_rng_state(state)
-    if loaded.model.dtype in HALF:
-        for module in adapted.modules():
-            if isinstance(module, LoraLayer):
-                module.cast_input_dtype_enabled = False  # autocast does it, without a copy of every activation in fp32
-    return adapted

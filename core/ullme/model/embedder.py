@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ullme.errors import ConfigError, DataError
+from ullme.errors import ConfigError
 from ullme.model.likelihood import token_log_probs
-from ullme.model.states import hidden_states
-from ullme.model.template import Template, default_template
-from ullme.model.tokens import Tokens, chunks, pad
+from ullme.model.states import hidden_states, takes_positions
+from ullme.model.switches import Switches
+from ullme.model.template import Template, complete
+from ullme.model.tokens import Packed, Padded, Tokens, chunks, pack, pad
+from ullme.types import Layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,27 +26,33 @@ if TYPE_CHECKING:
     from ullme.interfaces import AttentionPatcher
     from ullme.types import LoadedBackbone
 
-HALF = (torch.bfloat16, torch.float16)
-
 
 @dataclass(frozen=True)
 class VectorCall:
-    """Ask `Embedder.forward` for one vector per text, [n, d] in fp32."""
+    """Ask `Embedder.forward` for one vector per text, [n, d] in fp32.
+
+    `layer` -1 leaves the choice of hidden states to the pooler. `adapter` names one of `adapter.tasks`. `packed` puts
+    the texts one behind the other into rows of that many tokens; the vectors stay the same.
+    """
 
     texts: Sequence[Tokens]
     layer: int = -1
+    adapter: str | None = None
+    packed: int | None = None
 
 
 @dataclass(frozen=True)
 class LikelihoodCall:
-    """Ask `Embedder.forward` for log p of each text's target tokens, summed, [n] in fp32."""
+    """Ask `Embedder.forward` for log p of each text's target tokens, summed, [n] in fp32. `packed` as for vectors."""
 
     texts: Sequence[Tokens]
     attention: str = "generate"
+    adapter: str | None = None
+    packed: int | None = None
 
 
-class Embedder(nn.Module):
-    """Template -> backbone under an attention mode -> pooler -> [truncate dimensions] -> [normalise].
+class Embedder(Switches):
+    """Template -> backbone under an attention mode -> pooler -> [heads] -> [truncate dimensions] -> [normalise].
 
     Every use of the weights goes through `forward`, so that wrappers (DDP, FSDP, torch.compile) see it. Attention
     modes are safe under threads; `encode`, `score` and `reference` switch the whole module and are not. Built by
@@ -57,21 +64,25 @@ class Embedder(nn.Module):
         config: ModelConfig,
         loaded: LoadedBackbone,
         modes: Mapping[str, AttentionPatcher],
-        pooler: Callable[[Tensor, Tensor], Tensor],
+        pooler: Callable[..., Tensor],
         adapter: nn.Module | None = None,
+        heads: Sequence[nn.Module] = (),
+        *,
+        layers: Sequence[int] = (-1,),
+        reads_positions: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self.loaded = loaded
         self.modes = dict(modes)
         self.pooler = pooler
+        self.heads = nn.ModuleList(heads)
+        self.layers = tuple(layers)
+        self.reads_positions = reads_positions
         self.adapter = adapter
         self.model = loaded.model if adapter is None else None  # an adapter holds the model: one owner for the weights
         self.head_rows = 256
-        template = default_template(loaded.tokenizer, generates=loaded.head is not None)
-        if config.template is not None:
-            likelihood = config.template.likelihood or template.likelihood
-            template = config.template.model_copy(update={"likelihood": likelihood})
+        template = complete(config.template, loaded.tokenizer, generates=loaded.head is not None)
         self.template = Template(template, loaded.tokenizer, config.max_tokens, loaded.max_length)
 
     @classmethod
@@ -81,34 +92,40 @@ class Embedder(nn.Module):
 
         return load(Path(path), device)
 
-    def save(self, path: str | Path) -> None:
-        """Write a self-contained directory that `from_directory` and `ullme encode` read."""
+    def save(self, path: str | Path, *, check: bool = True) -> None:
+        """Write a self-contained directory that `from_directory` and `ullme encode` read.
+
+        With `check` it is read back first; raises ExportError, and leaves nothing, if the copy gives other vectors.
+        """
         from ullme.model.storage import save
 
-        save(self, Path(path))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.loaded.body.parameters()).device
+        save(self, Path(path), check=check)
 
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        return self.config.dimensions or self.loaded.hidden_size
+        return self.config.dimensions or full_size(self.config, self.loaded)
 
     # ---- the two numbers ------------------------------------------------------------------------------------------
 
     def forward(self, call: VectorCall | LikelihoodCall) -> Tensor:
         """Vectors [n, d] or summed log-probabilities [n] of the texts in `call`, in fp32, with gradient if enabled."""
-        with self._precision():
+        with self.routed(call.adapter):
             return self._vectors(call) if isinstance(call, VectorCall) else self._log_probs(call)
 
     def _vectors(self, call: VectorCall) -> Tensor:
-        batch = pad(call.texts, self.device)
-        with self.modes["embed"].active():
-            states = hidden_states(self.loaded, batch.ids, batch.mask, call.layer)
-        vectors = self.pooler(states.float(), batch.pool)
+        layers = self.layers if call.layer == -1 else (call.layer,)
+        states, batch = self._states(call, "embed", layers)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.pooled(states, batch.mask, batch.pool)
+
+    def pooled(self, states: Tensor, mask: Tensor, pool: Tensor) -> Tensor:
+        """Vectors [n, d] in fp32 of states [n, T, d]: pooler, heads, dimensions, norm. `mask` and `pool` are [n, T]."""
+        positions = ((mask.cumsum(-1) - 1).clamp(min=0),) if self.reads_positions else ()
+        vectors = self.pooler(states.float(), pool, *positions)
+        for choice, head in zip(self.config.heads, self.heads, strict=True):
+            if self.training or choice.config.use_in == "always":
+                vectors = head(vectors)
         if self.config.dimensions:
             vectors = vectors[:, : self.config.dimensions]
         return nn.functional.normalize(vectors, dim=-1) if self.config.normalize else vectors
@@ -116,63 +133,76 @@ class Embedder(nn.Module):
     def _log_probs(self, call: LikelihoodCall) -> Tensor:
         if self.loaded.head is None:
             raise ConfigError(f"{type(self.loaded.model).__name__} has no language-model head: it gives no likelihoods")
-        batch = pad(call.texts, self.device)
-        with self.modes[call.attention].active():
-            states = hidden_states(self.loaded, batch.ids, batch.mask)
+        states, batch = self._states(call, call.attention, (-1,))
         row, column = batch.target[:, 1:].nonzero(as_tuple=True)  # a first token has nothing before it to predict it
-        scores = token_log_probs(
-            self.loaded.head, states[row, column], batch.ids[row, column + 1], self.head_rows, self.loaded.logits
-        )
+        with self.precision():
+            scores = token_log_probs(
+                self.loaded.head, states[row, column], batch.ids[row, column + 1], self.head_rows, self.loaded.logits
+            )
         return scores.new_zeros(len(call.texts)).index_add(0, row, scores)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        """fp32 adapters on a half-precision base compute in the base's dtype, as autocast would have it.
+    def _states(self, call: VectorCall | LikelihoodCall, mode: str, layers: Sequence[int]) -> tuple[Tensor, Padded]:
+        """Hidden states [n, T, d] of the call's texts, and the texts as a padded batch."""
+        batch = pad(call.texts, self.device)
+        shared = None if call.packed is None else self._pack(call.texts, call.packed)
+        rows = shared or batch
+        free = rows.pool if mode == "embed" else ~rows.target
+        layout = Layout(free, shared.document if shared else None)
+        positions = shared.positions if shared else None
+        with self.precision(), self.modes[mode].active(layout):
+            states = hidden_states(self.loaded, rows.ids, rows.mask, layers, positions)
+        return (states.flatten(0, 1)[shared.index] if shared else states), batch
 
-        Without the weight cache: a cast made in a pass without gradient must not serve one with gradient.
-        """
-        dtype, kind = next(self.loaded.body.parameters()).dtype, self.device.type
-        if torch.is_autocast_enabled(kind):
-            dtype = torch.get_autocast_dtype(kind)
-        elif self.adapter is None or dtype not in HALF:
-            return nullcontext()
-        return torch.autocast(kind, dtype=dtype, cache_enabled=False)
+    def _pack(self, texts: Sequence[Tokens], width: int) -> Packed:
+        name = type(self.loaded.body).__name__
+        if not takes_positions(self.loaded):
+            raise ConfigError(f"{name} takes no position ids: its texts cannot share a row; do not ask for packing")
+        if self.loaded.recurrent:
+            raise ConfigError(f"{name} carries a state from left to right: its texts cannot share a row")
+        return pack(texts, width, self.device)
 
     # ---- use ------------------------------------------------------------------------------------------------------
 
-    def prompt(self, role: str, task: str = "") -> str:
-        """The instruction for a role: that of the task and role, of the task, of the role, or none."""
-        prompts = self.config.prompts
-        return next((prompts[key] for key in (f"{task}-{role}", task, role) if key in prompts), "")
+    def prompt(self, role: str, *tasks: str) -> str:
+        """The instruction for a role: that of a task and role, of a task, of the role, or none; earlier tasks first."""
+        return _looked_up(self.config.prompts, role, tasks) or ""
 
-    @torch.no_grad()
+    def route(self, role: str, *tasks: str) -> str | None:
+        """The adapter of `adapter.tasks` that serves a role, looked up as prompts are; None where there is only one."""
+        adapter = self.config.adapter
+        if adapter is None or not adapter.tasks:
+            return None
+        known = {**{name: name for name in adapter.tasks}, **adapter.route}
+        return _looked_up(known, role, tasks) or known.get("default", adapter.tasks[0])
+
     def encode(
         self,
         texts: Sequence[str],
         *,
         role: str = "document",
+        tasks: Sequence[str] = (),
         instruction: str | None = None,
         max_tokens: int | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         on_progress: Callable[[int], None] | None = None,
+        dtype: str | None = None,
+        devices: Sequence[str] | None = None,
+        compile: bool = False,
     ) -> np.ndarray:
-        """Vectors of `texts` in their order, [n, d] fp32.
+        """Vectors of `texts` in their order, [n, d] fp32. Equal texts are encoded once.
 
-        `instruction` replaces the prompt table's entry for the role. Raises DataError for an empty text.
-        `on_progress` is told how many texts each batch held.
+        `tasks` (an mteb task's name, then its type) look up prompt and adapter before the role does; `instruction`
+        replaces the prompt table's entry. Raises DataError, with the number of the text, for an empty one.
+        `on_progress` is told how many texts each batch answered. `batch_tokens`: padded tokens a model call, by
+        default 512 on a CPU and 16,384 elsewhere. `dtype`: auto (bfloat16 where it is native), float32, bfloat16 or
+        float16, by default that of the weights; another one makes a copy for the call. `devices`: one thread each.
+        `compile`: the layers are compiled, which takes some seconds and pays off over thousands of texts.
         """
-        import numpy as np
+        from ullme.model.encoding import Request, encode
+        from ullme.model.workers import Workers
 
-        for index, text in enumerate(texts):
-            if not text.strip():
-                raise DataError(f"text {index} is empty: there is nothing to embed")
-        prompt = self.prompt(role) if instruction is None else instruction
-        tokens = self.template.embed(texts, role, prompt, max_tokens)
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for batch, rows in self._evaluated(tokens, batch_tokens, VectorCall):
-            vectors[batch] = rows
-            if on_progress is not None:
-                on_progress(len(batch))
-        return vectors
+        workers = Workers(self, devices=devices, dtype=dtype, compile=compile)
+        return encode(workers, texts, Request(role, tuple(tasks), instruction, max_tokens, batch_tokens), on_progress)
 
     @torch.no_grad()
     def score(
@@ -194,44 +224,39 @@ class Embedder(nn.Module):
             for batch in chunks([len(text) for text in tokens], budget):
                 yield batch, self(call([tokens[i] for i in batch])).cpu().numpy()
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Dropout off inside."""
-        was_training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(was_training)
-
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """The model as it was before training: adapter and dropout off. Only without gradient.
-
-        peft marks every adapter weight trainable on the way out; frozen ones are frozen again here.
-        """
-        if self.adapter is None:
-            raise ConfigError("only an adapter can be switched off to give the reference model")
-        trainable = {name: parameter.requires_grad for name, parameter in self.adapter.named_parameters()}
-        adapter: Any = self.adapter
-        try:
-            with torch.no_grad(), self.evaluating(), adapter.disable_adapter():
-                yield
-        finally:
-            for name, parameter in self.adapter.named_parameters():
-                parameter.requires_grad_(trainable[name])
-
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def fingerprint(self) -> str:
         """A hash of weights, template and prompts: the same exactly when the vectors are."""
-        place = {"path", "parts", "sha256", "revision"}  # where the weights came from says nothing that they do not
-        settings = self.config.model_dump(mode="json")
-        settings["backbone"] = {key: value for key, value in settings["backbone"].items() if key not in place}
+        place = {
+            "path",
+            "parts",
+            "sha256",
+            "revision",
+            "merge",
+        }  # where the weights came from says nothing that they do not
+        settings = self.config.model_dump(mode="json", exclude={"template"})  # the one in use is hashed
+        for section in (settings["backbone"], settings["adapter"] or {}, settings["pooler"], *settings["heads"]):
+            for key in place & section.keys():
+                del section[key]
         digest = hashlib.sha256(repr((settings, self.template.config)).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
+
+
+def full_size(config: ModelConfig, loaded: LoadedBackbone) -> int:
+    """Length of a vector before `dimensions` cuts it: what the heads in use make of the hidden size."""
+    size = loaded.hidden_size
+    for choice in config.heads:
+        if choice.config.use_in == "always":
+            size = choice.build().out_size(size)
+    return size
+
+
+def _looked_up(table: Mapping[str, str], role: str, tasks: Sequence[str]) -> str | None:
+    keys = [key for task in tasks for key in (f"{task}-{role}", task)]
+    return next((table[key] for key in (*keys, role) if key in table), None)

@@ -7,6 +7,7 @@ reach it too. Then padding on either side must leave the states unchanged. Two m
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ullme.errors import AttentionError
 from ullme.interfaces import AttentionPatcher
-from ullme.model.states import hidden_states
+from ullme.model.states import computes_in, hidden_states
 from ullme.types import LoadedBackbone
 
 LENGTH = 11  # unlike any usual hidden size, so that the sequence dimension is recognised by its length
@@ -30,15 +31,19 @@ class Finding:
     padding_error: float
     tolerance: float
 
-    def problem(self, patcher: AttentionPatcher, name: str) -> str | None:
-        """Why this model does not attend as `patcher` says, or None."""
-        wrong = [i for i, sees in enumerate(self.sees_future) if sees != patcher.sees_future]
-        if wrong:
+    def problem(self, patcher: AttentionPatcher, name: str, *, partial: bool = False) -> str | None:
+        """Why this model does not attend as `patcher` says, or None. `partial`: some layers may stay causal."""
+        wrong = self.unlike(patcher)
+        if wrong and not (partial and patcher.sees_future and any(self.sees_future)):
             does = "does not let a token see the next one" if patcher.sees_future else "lets a token see the next one"
             return f"{name} attention: {len(wrong)} of {len(self.sees_future)} layers ({_some(wrong)}) {does}"
         if not self.padding_error <= self.tolerance:
             return f"{name} attention: states change with padding (by {self.padding_error:.2g} of the largest state)"
         return None
+
+    def unlike(self, patcher: AttentionPatcher) -> list[int]:
+        """The blocks that do not attend as `patcher` says."""
+        return [i for i, sees in enumerate(self.sees_future) if sees != patcher.sees_future]
 
 
 def probe_attention(loaded: LoadedBackbone, patcher: AttentionPatcher) -> Finding:
@@ -55,27 +60,43 @@ def probe_attention(loaded: LoadedBackbone, patcher: AttentionPatcher) -> Findin
 def require(loaded: LoadedBackbone, patcher: AttentionPatcher, name: str) -> Finding:
     """Probe and raise AttentionError if the model does not attend as it should."""
     finding = probe_attention(loaded, patcher)
-    if problem := finding.problem(patcher, name):
+    partial = bool(loaded.recurrent) and loaded.allow_partial
+    if problem := finding.problem(patcher, name, partial=partial):
         raise AttentionError(
             f"{type(loaded.model).__name__}: {problem}.\n  It would silently be another model than the one asked for."
             "\n  Choose another attention, another attn_implementation (eager, sdpa), or another backbone."
+        )
+    if partial and patcher.sees_future:
+        causal = finding.unlike(patcher)
+        which = f"layers {_some(causal)} stay causal" if causal else "parts of every layer stay causal"
+        warnings.warn(
+            f"{type(loaded.model).__name__} under {name} attention: {which} ({', '.join(loaded.recurrent)}),"
+            " as `allow_partial` accepts",
+            stacklevel=2,
         )
     return finding
 
 
 @torch.no_grad()
 def _reach(loaded: LoadedBackbone) -> tuple[bool, ...]:
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    calls: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = []
     handles = [
-        block.register_forward_pre_hook(lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
-        for block in loaded.blocks
+        block.register_forward_pre_hook(lambda *call: calls.append(call), with_kwargs=True) for block in loaded.blocks
     ]
     try:
         hidden_states(loaded, *_text(loaded))
     finally:
         for handle in handles:
             handle.remove()
-    return tuple(_sees_next(block, *call) for block, call in zip(loaded.blocks, calls, strict=True))
+    idle = {id(block) for block in loaded.blocks} - {id(block) for block, _, _ in calls}
+    if idle:
+        raise AttentionError(f"{type(loaded.model).__name__}: {len(idle)} of its layers take no part in a call")
+    try:
+        return tuple(_sees_next(*call) for call in calls)  # some models run a layer several times
+    except (RuntimeError, ValueError, TypeError, LookupError) as exc:
+        raise AttentionError(
+            f"{type(loaded.model).__name__}: what its layers attend to cannot be asked: {str(exc).splitlines()[0]}"
+        ) from exc
 
 
 def _sees_next(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -98,11 +119,12 @@ def _padding(loaded: LoadedBackbone) -> tuple[float, float]:
     plain = hidden_states(loaded, ids, mask)[0].float()
     empty = torch.zeros(1, 3, dtype=ids.dtype, device=ids.device)
     worst = 0.0
-    for pair, real in (((empty, ids), slice(3, None)), ((ids, empty), slice(0, LENGTH))):
+    sides = [((ids, empty), slice(0, LENGTH)), ((empty, ids), slice(3, None))]
+    for pair, real in sides[: 1 if loaded.recurrent else 2]:  # a carried state sees padding before it: ours is behind
         marks = tuple(torch.zeros_like(part) if part is empty else mask for part in pair)
         padded = hidden_states(loaded, torch.cat(pair, 1), torch.cat(marks, 1))[0, real].float()
         worst = max(worst, float((padded - plain).abs().max() / plain.abs().max()))
-    return worst, _TOLERANCE[next(loaded.body.parameters()).dtype]
+    return worst, _TOLERANCE[computes_in(loaded)]
 
 
 def _text(loaded: LoadedBackbone) -> tuple[Tensor, Tensor]:
@@ -115,8 +137,10 @@ def _text(loaded: LoadedBackbone) -> tuple[Tensor, Tensor]:
 
 def _position(states: Tensor, position: int) -> Tensor:
     """The states at a position, whatever dimension holds the sequence."""
-    dim = next(d for d, size in enumerate(states.shape[:-1]) if size == LENGTH)
-    return states.select(dim, position)
+    dims = [d for d, size in enumerate(states.shape[:-1]) if size == LENGTH]
+    if not dims:
+        raise ValueError(f"states of shape {list(states.shape)} for a text of {LENGTH} tokens")
+    return states.select(dims[0], position)
 
 
 def _some(numbers: list[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import NamedTuple
@@ -15,6 +15,9 @@ from ullme.kinds import KINDS, canonical
 
 OWN_DIST = canonical(__name__.partition(".")[0])
 """The distribution that ships this package bears the package's name; its plugins are the first-party ones."""
+
+COMMAND = "command"
+"""What records of sub-commands are called: their targets are modules, not classes."""
 
 _KIND_OF_GROUP = {kind.group: kind.name for kind in KINDS.values()}
 
@@ -67,8 +70,11 @@ def scan() -> tuple[PluginRecord, ...]:
     return survey().records
 
 
-def survey() -> Survey:
-    """Read the metadata afresh. A distribution that cannot be read becomes a fault and disturbs no other."""
+def survey(groups: Mapping[str, str] = _KIND_OF_GROUP) -> Survey:
+    """Read the metadata afresh: entry points of `groups`, which maps each to what its records are called.
+
+    A distribution that cannot be read becomes a fault and disturbs no other.
+    """
     records: dict[str, list[PluginRecord]] = {}
     faults = []
     for dist in metadata.distributions():
@@ -80,10 +86,11 @@ def survey() -> Survey:
                 raise ValueError("METADATA is missing or has no Name")
             # The same distribution further down sys.path (a twin, or an older copy) is not what would be imported.
             if name not in records and not _shadowed(dist, name):
-                records[name] = list(_records(dist, name))
+                records[name] = list(_records(dist, name, groups))
         except Exception as error:  # any reader error is this distribution's fault, not ours
             faults.append(Fault(_place(dist), f"{type(error).__name__}: {error}"))
-    found = {record for group in records.values() for record in group} | set(_declared.values())
+    found = {record for group in records.values() for record in group}
+    found |= {record for record in _declared.values() if record.kind in groups.values()}
     return Survey(tuple(sorted(found, key=lambda r: (r.kind, r.name, r.dist, r.target))), tuple(faults))
 
 
@@ -98,15 +105,15 @@ def _place(dist: metadata.Distribution) -> str:
     return str(getattr(dist, "_path", dist.locate_file("")))
 
 
-def _records(dist: metadata.Distribution, name: str) -> Iterator[PluginRecord]:
+def _records(dist: metadata.Distribution, name: str, groups: Mapping[str, str]) -> Iterator[PluginRecord]:
     version, origin = dist.version or "?", _origin(dist)
     incompatible = None if name == OWN_DIST else _incompatible(dist)
-    advertised = {(_KIND_OF_GROUP.get(ep.group), canonical(ep.name), ep.value) for ep in dist.entry_points}
+    advertised = {(groups.get(ep.group), canonical(ep.name), ep.value) for ep in dist.entry_points}
     times = Counter((kind, plugin) for kind, plugin, _ in advertised)
     for kind, plugin, target in advertised:
         if kind is not None:
             twice = "one name for several targets in its entry points" if times[kind, plugin] > 1 else None
-            problem = incompatible or twice or _malformed(target)
+            problem = incompatible or twice or (None if kind == COMMAND else _malformed(target))
             yield PluginRecord(kind, plugin, name, version, target, origin, problem)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ullme.errors import AmbiguousPlugin, PluginRefused, UnknownPlugin
@@ -11,7 +12,7 @@ from ullme.kinds import canonical
 from ullme.plugins import index as index_file
 from ullme.plugins.discovery import OWN_DIST, PluginRecord, scan
 from ullme.plugins.index import Index
-from ullme.plugins.loading import load_class
+from ullme.plugins.loading import find_file, load_class
 from ullme.plugins.policy import refusal
 
 
@@ -119,9 +120,17 @@ class Registry:
 
         Raises what `resolve` raises, PluginRefused when the plugin does not fit this ullme, and PluginLoadError.
         """
-        record = self.resolve(kind, name)
+        record = self._usable(kind, name)
         if record not in self._loaded:
-            if record.problem:
-                raise PluginRefused(f"{record}: {record.problem}")
             self._loaded[record] = load_class(record)
         return self._loaded[record]
+
+    def file(self, kind: str, name: str) -> Path:
+        """The file behind a name, for a kind that is data. Raises what `load` raises, and imports nothing."""
+        return find_file(self._usable(kind, name))
+
+    def _usable(self, kind: str, name: str) -> PluginRecord:
+        record = self.resolve(kind, name)
+        if record.problem:
+            raise PluginRefused(f"{record}: {record.problem}")
+        return record

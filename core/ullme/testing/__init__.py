@@ -10,13 +10,14 @@ Fixtures are in `ullme.testing.fixtures`. Importing the kit imports pytest, not 
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("component", "loss", "pooler", "attention")))
-pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("backbone", "source", "evaluator")))
+pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("component", "loss", "pooler", "attention", "head")))
+pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("backbone", "source", "evaluator", "weights")))
 
 from ullme.testing.attention import AttentionConformance  # noqa: E402  (assertions are rewritten on import)
 from ullme.testing.backbone import BackboneConformance  # noqa: E402
 from ullme.testing.component import ComponentConformance  # noqa: E402
 from ullme.testing.evaluator import EvaluatorConformance  # noqa: E402
+from ullme.testing.head import HeadConformance  # noqa: E402
 from ullme.testing.inputs import random_loss_inputs  # noqa: E402
 from ullme.testing.loss import LossConformance  # noqa: E402
 from ullme.testing.pooler import PoolerConformance  # noqa: E402
@@ -27,6 +28,7 @@ __all__ = [
     "BackboneConformance",
     "ComponentConformance",
     "EvaluatorConformance",
+    "HeadConformance",
     "LossConformance",
     "PoolerConformance",
     "SourceConformance",

@@ -65,6 +65,11 @@ def fit(run: StageRun, *, progress: bool = True, on_built: OnBuilt | None = None
     losses = build_losses(run.stage.losses, on_built)
     copied = check_model(losses, embedder, f"stage {run.stage.name!r}")
     if trainer_config.gradient_checkpointing:
+        if embedder.config.adapter is not None and embedder.config.adapter.tasks:
+            raise ConfigError(
+                f"stage {run.stage.name!r}: gradient_checkpointing recomputes layers when another task's adapter may be"
+                " active; switch one of the two off"
+            )
         model: Any = embedder.loaded.model
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     reference = run.original().requires_grad_(False) if copied else None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ullme.errors import ConfigError, DataError
-from ullme.model.embedder import HALF, Embedder
+from ullme.model.embedder import Embedder
+from ullme.model.switches import HALF
 from ullme.train.weighted import WeightedLoss
 from ullme.types import Example, Likelihood
 
@@ -63,6 +64,13 @@ def check_model(losses: Sequence[WeightedLoss], embedder: Embedder, where: str) 
 
 def check_precision(embedder: Embedder, where: str) -> None:
     """Refuse to train half-precision weights themselves."""
+    if getattr(embedder.loaded.model, "quantization_method", None) is not None:
+        if embedder.adapter is None:
+            raise ConfigError(
+                f"{where}: quantised weights cannot be trained themselves.\n  Give the model an `adapter:`."
+            )
+        if embedder.device.type == "cpu":  # bitsandbytes packs them for inference there: gradients would be wrong
+            raise ConfigError(f"{where}: quantised weights pass no gradient on a CPU.\n  Leave out `quantization:`.")
     dtype = embedder.loaded.model.dtype
     if embedder.adapter is None and dtype in HALF:
         raise ConfigError(

@@ -54,9 +54,10 @@ def vector_jobs(
         else:
             texts[role] = embedder.template.embed(batch.candidates, role, embedder.prompt(role), max_tokens)
     jobs = []
-    for layer in sorted({request.layer for request in requests}):
-        items = [(r, i, text) for r in requests if r.layer == layer for i, text in enumerate(texts[r.role])]
-        jobs += _jobs(items, partial(VectorCall, layer=layer), budget)
+    for layer, adapter in sorted({(request.layer, embedder.route(request.role)) for request in requests}, key=repr):
+        together = [r for r in requests if (r.layer, embedder.route(r.role)) == (layer, adapter)]
+        items = [(r, i, text) for r in together for i, text in enumerate(texts[r.role])]
+        jobs += _jobs(items, partial(VectorCall, layer=layer, adapter=adapter), budget)
     return jobs
 
 

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from ullme import AttentionError, AttentionPatcher, LoadedBackbone
+from ullme import AttentionPatcher, Layout, LoadedBackbone
 from ullme_plugins.attention import _mode
 
 
@@ -13,13 +13,8 @@ class Bidirectional(AttentionPatcher):
 
     def install(self, loaded: LoadedBackbone) -> None:
         """Wrap the mask functions. Raises AttentionError for layers that attention cannot make bidirectional."""
-        if loaded.recurrent:
-            raise AttentionError(
-                f"{type(loaded.model).__name__} has layers that read the text left to right whatever the attention "
-                f"({', '.join(loaded.recurrent)}).\n  Use `attention: causal` with `pooler: last`, or another backbone."
-            )
-        _mode.install(loaded.body.config._attn_implementation)
+        _mode.install(loaded, ahead=True)
 
-    def active(self) -> AbstractContextManager[None]:
+    def active(self, layout: Layout | None = None) -> AbstractContextManager[None]:
         """Both directions for forward calls inside."""
-        return _mode.symmetric(True)
+        return _mode.active(_mode.Mode(ahead=True, document=layout.document if layout else None))

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from ullme import AttentionPatcher, LoadedBackbone
+from ullme import AttentionPatcher, Layout, LoadedBackbone
 from ullme_plugins.attention import _mode
 
 
@@ -12,8 +12,9 @@ class Causal(AttentionPatcher):
     sees_future = False
 
     def install(self, loaded: LoadedBackbone) -> None:
-        """Nothing to change: stock models are causal."""
+        """Stock models are causal; the masks are wrapped for rows that several texts share."""
+        _mode.install(loaded, ahead=False)
 
-    def active(self) -> AbstractContextManager[None]:
+    def active(self, layout: Layout | None = None) -> AbstractContextManager[None]:
         """Stock attention for forward calls inside, also within a bidirectional context."""
-        return _mode.symmetric(False)
+        return _mode.active(_mode.Mode(document=layout.document if layout else None))

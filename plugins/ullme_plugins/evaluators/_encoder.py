@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """mteb's `EncoderProtocol` for one task: prompts by role from the model's own table, cosine similarity.
+    """mteb's `EncoderProtocol` for one task: prompts by role from the model's own table, the model's own similarity.
 
     Queries and documents have the roles `query` and `document`, texts of a symmetric task the role `default`. An empty
     text gives a zero vector, whose similarity with anything is 0. `instructions` maps query texts to their own.
@@ -40,7 +40,7 @@ class Encoder:
         self.prompts: dict[str, str] = {}
         self.texts: dict[str, int] = {}
         self.empty_texts = 0
-        about = {"name": f"ullme/{name}", "revision": revision, "similarity_fn_name": "cosine"}
+        about = {"name": f"ullme/{name}", "revision": revision, "similarity_fn_name": embedder.config.similarity}
         self.mteb_model_meta = ModelMeta.create_empty({**about, "framework": ["PyTorch"], "modalities": ["text"]})
 
     def encode(
@@ -57,7 +57,8 @@ class Encoder:
         import numpy as np
 
         role = "default" if prompt_type is None else str(prompt_type.value)
-        prompt = self.prompts[role] = self.embedder.prompt(role, task_metadata.name)
+        tasks = (task_metadata.name, str(task_metadata.type))
+        prompt = self.prompts[role] = self.embedder.prompt(role, *tasks)
         texts = [text for batch in inputs for text in batch["text"]]
         self.texts[role] = self.texts.get(role, 0) + len(texts)
         by_instruction: dict[str, list[int]] = {}
@@ -73,6 +74,7 @@ class Encoder:
                 vectors[rows] = self.embedder.encode(
                     [texts[row] for row in rows],
                     role=role,
+                    tasks=tasks,
                     instruction=instruction,
                     on_progress=advance,
                     **self.limits,
@@ -80,15 +82,16 @@ class Encoder:
         return vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Cosine of every vector of one set with every vector of the other, [n, m]."""
-        return _unit(embeddings1) @ _unit(embeddings2).T
+        """Similarity of every vector of one set with every vector of the other, [n, m]."""
+        return self._compared(embeddings1) @ self._compared(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Cosine of the vectors pair by pair, [n]."""
-        return (_unit(embeddings1) * _unit(embeddings2)).sum(dim=-1)
+        """Similarity of the vectors pair by pair, [n]."""
+        return (self._compared(embeddings1) * self._compared(embeddings2)).sum(dim=-1)
 
+    def _compared(self, vectors: Any) -> Tensor:
+        """The vectors whose products are similarities: of length 1 unless the model is meant for dot products."""
+        import torch
 
-def _unit(vectors: Any) -> Tensor:
-    import torch
-
-    return torch.nn.functional.normalize(torch.atleast_2d(torch.as_tensor(vectors)), dim=-1)
+        rows = torch.atleast_2d(torch.as_tensor(vectors))
+        return rows if self.embedder.config.similarity == "dot" else torch.nn.functional.normalize(rows, dim=-1)

@@ -8,13 +8,13 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ullme_plugins.evaluators._plans import Plan, load
+from ullme_plugins.evaluators._plans import Plan, load, spoken
 from ullme_plugins.evaluators._surroundings import quiet
 
 if TYPE_CHECKING:
@@ -59,6 +59,21 @@ def score(plan: Plan, encoder: Encoder, folder: Path, *, progress: bool) -> tupl
     for file, content in ((result_file, result), (record_file, dataclasses.asdict(record))):
         _write(file, content)
     return record, [result_file, record_file]
+
+
+def by_language(scores: Mapping[str, Any], asked: Sequence[str] | None) -> dict[str, float]:
+    """The mean main score of the subsets that contain a language, of all splits; every language if none is asked for.
+
+    A subset of two languages (`en-de`) counts for both, as in the tables of multilingual benchmarks.
+    """
+    subsets = [subset for split in scores.values() for subset in split]
+    found = {language.partition("-")[0] for subset in subsets for language in subset["languages"]}
+    means = {}
+    for name in asked or sorted(found):
+        values = [s["main_score"] for s in subsets if any(spoken(name, language) for language in s["languages"])]
+        if values:
+            means[name] = math.nan if None in values else sum(values) / len(values)
+    return means
 
 
 def _run(plan: Plan, encoder: Encoder, progress: bool) -> tuple[Record, dict[str, Any]]:

@@ -44,8 +44,18 @@ class MTEB(Evaluator):
                 raise ValueError(f"two tasks are called {repeated[0]!r}")
             return self
 
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._given: dict[str, Any] = {}
+
+    def provide(self, task: Any) -> None:
+        """Run this task object where `tasks` names it: one of your own, or of mteb's with its data elsewhere."""
+        self._given[task.metadata.name] = task
+
     def evaluate(self, embedder: Embedder, context: EvalContext) -> EvalReport:
         """Scores in 0..1 as mteb gives them, of `embedder` and, after training, of the models under `compare`.
+
+        Under `details`, every task has the mean over the subsets that contain a language, by language.
 
         Raises ConfigError for an unknown task and DataError or AssetError for data that cannot be used or had.
         """
@@ -58,19 +68,20 @@ class MTEB(Evaluator):
         config = self.config
         report = EvalReport("mteb", context.when, details={"mteb": version("mteb"), "compare": {}})
         with same_random_state(), mteb_imported():
-            todo = plans(config.tasks, config.local, config.languages, config.splits)
+            todo = plans(config.tasks, config.local, config.languages, config.splits, self._given)
             fingerprint = embedder.fingerprint()
             records = self._score_all(todo, embedder, fingerprint, "", context, report)
             report.details |= {
                 "fingerprint": fingerprint,
                 "prompts": {record.task: record.prompts for record in records},
                 "empty_texts": sum(record.empty_texts for record in records),
-                "tasks": {record.task: _details(record) for record in records},
+                "tasks": {record.task: _details(record, config.languages) for record in records},
             }
             for name, model in config.compare.items() if context.when == "after" else ():
                 other = build_embedder(model, seed=context.seed).to(embedder.device)
                 records = self._score_all(todo, other, other.fingerprint(), name, context, report)
-                report.details["compare"][name] = {record.task: _details(record) for record in records}
+                details = {record.task: _details(record, config.languages) for record in records}
+                report.details["compare"][name] = details
         return report
 
     def _score_all(
@@ -112,9 +123,11 @@ class MTEB(Evaluator):
         return interval(groups, self.config.bootstrap, seed)
 
 
-def _details(record: Record) -> dict[str, Any]:
+def _details(record: Record, languages: list[str] | None) -> dict[str, Any]:
     """What a report says of a task. The scores of single queries stay in the task's file."""
-    found = dataclasses.asdict(record)
+    from ullme_plugins.evaluators._score import by_language
+
+    found = dataclasses.asdict(record) | {"languages": by_language(record.scores, languages)}
     for name in ("task", "per_query"):
         del found[name]
     return found
