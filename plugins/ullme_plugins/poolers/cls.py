@@ -18,4 +18,4 @@ class FirstToken(Pooler):
         marked = mask.bool()
         rows = torch.arange(len(mask), device=mask.device)
         first = marked.int().argmax(1)
-        return hidden[rows, first] * marked.any(1, keepdim=True).to(hidden.dtype)
+        return hidden[rows, first].masked_fill(~marked.any(1, keepdim=True), 0)

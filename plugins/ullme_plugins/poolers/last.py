@@ -19,4 +19,4 @@ class LastToken(Pooler):
         places = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
         last = places.masked_fill(~marked, -1).amax(1)
         rows = torch.arange(len(mask), device=mask.device)
-        return hidden[rows, last.clamp(min=0)] * marked.any(1, keepdim=True).to(hidden.dtype)
+        return hidden[rows, last.clamp(min=0)].masked_fill(~marked.any(1, keepdim=True), 0)
