@@ -13,6 +13,7 @@ TEXTS = [
     "Sorting an array in place takes no further memory.",
     "der schnelle braune Fuchs, été, 日本語",
 ]
+KNOWN = ("llama", "gpt_neox", "gemma3", "bert", "mamba")
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -58,14 +59,24 @@ def config(family: str, vocab: int):
         return t.BertConfig(**common)
     if family == "mamba":
         return t.MambaConfig(hidden_size=64, vocab_size=vocab, num_hidden_layers=2)
-    raise ValueError(family)
+    from ullme_plugins.backbones import _tiny
+
+    return _tiny.tiny_config(family, vocab_size=vocab)
 
 
 def save(folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32, seed: int = 0, **tokens) -> Path:
-    """A random model of `family` and its tokenizer in `folder`; weights large enough for differences to show."""
+    """A random model of `family` and its tokenizer in `folder`; weights large enough for differences to show.
+
+    `family` is one of `KNOWN` or any model type of transformers.
+    """
     from transformers import AutoModel, AutoModelForCausalLM
 
     words = tokenizer(**({"template": "<s> $A </s>"} if family == "bert" else {}) | tokens)
+    if family not in KNOWN:
+        from ullme_plugins.backbones import _tiny
+
+        assert dtype == torch.float32
+        return _tiny.save_tiny(folder, family, seed=seed, tokenizer=words, vocab_size=len(words))
     torch.manual_seed(seed)
     made = config(family, len(words))
     model = AutoModel.from_config(made) if family == "bert" else AutoModelForCausalLM.from_config(made)

@@ -1,10 +1,16 @@
-"""Every first-party loss, pooler, attention mode and backbone conforms: a row in pyproject.toml is a row here."""
+"""Every first-party loss, pooler, head, attention mode and backbone conforms: a row in pyproject.toml is a row here."""
 
 import pytest
 
 from ullme.plugins.discovery import OWN_DIST, scan
 from ullme.plugins.registry import Registry
-from ullme.testing import AttentionConformance, BackboneConformance, LossConformance, PoolerConformance
+from ullme.testing import (
+    AttentionConformance,
+    BackboneConformance,
+    HeadConformance,
+    LossConformance,
+    PoolerConformance,
+)
 
 
 class TinyAttention(AttentionConformance):
@@ -18,11 +24,28 @@ class TinyAttention(AttentionConformance):
 
 class TinyBackbone(BackboneConformance):
     @pytest.fixture
-    def settings(self, tiny_models):
-        return {"path": str(tiny_models(self.name.replace("-", "_")))}
+    def settings(self, cls, tiny_models):
+        """A model of the first type that the backbone reads; one that reads any is given a llama."""
+        return {"path": str(tiny_models(next(iter(cls.model_types), "llama")))}
 
 
-SUITES = {"loss": LossConformance, "pooler": PoolerConformance, "attention": TinyAttention, "backbone": TinyBackbone}
+class TinyHead(HeadConformance):
+    @pytest.fixture
+    def loaded(self, tiny_models):
+        """A backbone with a pooling layer, for the head that uses it."""
+        cls = Registry().load("backbone", "bert")
+        loaded = cls(cls.Config(path=str(tiny_models("bert")), pooling_layer=True)).load()
+        loaded.model.eval()
+        return loaded
+
+
+SUITES = {
+    "loss": LossConformance,
+    "pooler": PoolerConformance,
+    "head": TinyHead,
+    "attention": TinyAttention,
+    "backbone": TinyBackbone,
+}
 
 for record in scan():
     if record.dist == OWN_DIST and record.kind in SUITES:

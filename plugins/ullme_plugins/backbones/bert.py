@@ -1,4 +1,7 @@
-"""BERT and the sentence encoders built on it."""
+"""BERT and the sentence encoders built on it.
+
+A text is [CLS] ... [SEP]. Contriever, GTE, BGE-en, E5 and all-MiniLM are models of this type.
+"""
 
 from ullme_plugins.backbones._hf import Encoder
 
@@ -7,4 +10,3 @@ class Bert(Encoder):
     """BERT encoders, all-MiniLM-L6-v2 among them."""
 
     model_types = ("bert",)
-    extra = {"add_pooling_layer": False}  # noqa: RUF012  (its weights would stand in every count, used by nothing)

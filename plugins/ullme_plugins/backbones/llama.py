@@ -1,4 +1,8 @@
-"""The Llama family: Llama 1 to 3, SmolLM, TinyLlama and others of the same architecture."""
+"""The Llama family: Llama 1 to 3, SmolLM, TinyLlama, Vicuna and others of the same architecture.
+
+Llama 3 Instruct frames turns with <|start_header_id|>role<|end_header_id|> and ends them with <|eot_id|>; Llama 2 Chat
+with [INST] ... [/INST]. Neither tokenizer has a padding token, and none is needed here.
+"""
 
 from ullme_plugins.backbones._hf import Decoder
 

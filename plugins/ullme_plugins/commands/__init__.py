@@ -1,0 +1,1 @@
+"""First-party sub-commands that are no part of the framework."""
