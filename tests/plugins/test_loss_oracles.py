@@ -12,6 +12,7 @@ from ullme import Likelihood, LogProbs, LossInputs, Terms, Vector
 from ullme_plugins.losses.dpo import DPO
 from ullme_plugins.losses.grl_kl import GRLKL
 from ullme_plugins.losses.infonce import InfoNCE
+from ullme_plugins.losses.ntxent import NTXent
 from ullme_plugins.losses.sft import SFT
 
 COUNTS = [(1, 2), (2, 3), (1, 1), (3, 1)]  # positives and negatives of each query
@@ -80,6 +81,74 @@ class TestInfoNCE:
         InfoNCE()(inputs).values[0].backward()
         assert not inputs.vector("document").grad[inputs.owner == 1].any()
         assert inputs.vector("document").grad[inputs.owner == 2].any()
+
+
+class TestNTXent:
+    def theirs(self, inputs: LossInputs, temperature: float, distance: str) -> torch.Tensor:
+        """Every vector is an anchor; a positive has its query's label and each negative one of its own."""
+        losses = pytest.importorskip("pytorch_metric_learning.losses")
+        distances = pytest.importorskip("pytorch_metric_learning.distances")
+        queries, size = len(COUNTS), len(inputs.owner)
+        labels = torch.where(inputs.positive, inputs.owner, torch.arange(size) + queries)
+        measure = distances.CosineSimilarity() if distance == "cosine" else distances.LpDistance()
+        function = losses.NTXentLoss(temperature=temperature, distance=measure)
+        rows = torch.cat([inputs.vector("query"), inputs.vector("document")])
+        return function(rows, torch.cat([torch.arange(queries), labels]))
+
+    @pytest.mark.parametrize("temperature", [0.05, 1.0])
+    @pytest.mark.parametrize("distance", ["cosine", "l2"])
+    def test_equals_pytorch_metric_learning_in_value_and_gradient(self, temperature, distance):
+        ours, theirs = batch(), batch()
+        a = mean(NTXent(NTXent.Config(temperature=temperature, distance=distance))(ours))
+        b = self.theirs(theirs, temperature, distance)
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        a.backward()
+        b.backward()
+        for role in ("query", "document"):
+            assert theirs.vector(role).grad.abs().sum() > 0
+            torch.testing.assert_close(ours.vector(role).grad, theirs.vector(role).grad, atol=1e-5, rtol=1e-4)
+
+    def test_pairs_are_those_of_every_class_in_both_orders(self):
+        pairs = sum((1 + positives) * positives for positives, _ in COUNTS)
+        assert len(NTXent()(batch()).values) == pairs
+
+    def test_rows_that_belong_together_do_not_push_each_other(self):
+        """As if the second query and its positives were not there, for the first query and its positives."""
+        inputs = batch()
+        inputs.excluded[0, (inputs.owner == 1) & inputs.positive] = True
+        together = NTXent()(inputs)
+        # Terms come anchor by anchor: queries first (one pair a positive), so the first two belong to queries 0 and 1.
+        together.values[0].backward()
+        assert not inputs.vector("query").grad[1].any()
+        assert not inputs.vector("document").grad[(inputs.owner == 1) & inputs.positive].any()
+        assert inputs.vector("document").grad[(inputs.owner == 1) & ~inputs.positive].any()
+        assert inputs.vector("query").grad[2].any()
+
+    def test_exclusion_holds_in_both_directions_and_for_passages(self):
+        inputs = batch()
+        inputs.excluded[0, (inputs.owner == 1) & inputs.positive] = True
+        values = NTXent()(inputs).values
+        second = int(COUNTS[0][0])  # the first term of query 1
+        values[second].backward()
+        assert not inputs.vector("query").grad[0].any()
+        assert not inputs.vector("document").grad[(inputs.owner == 0) & inputs.positive].any()
+        assert inputs.vector("document").grad[(inputs.owner == 0) & ~inputs.positive].any()
+
+    def test_a_negative_that_is_anothers_positive_is_kept_from_its_whole_class(self):
+        inputs = batch()
+        (stolen,) = ((inputs.owner == 1) & ~inputs.positive).nonzero(as_tuple=True)
+        inputs.excluded[0, stolen[0]] = True  # a negative of query 1 says the same as a positive of query 0
+        values = NTXent()(inputs).values
+        queries = sum(positives for positives, _ in COUNTS)
+        (values[0] + values[queries]).backward()  # query 0 as an anchor, then its positive as an anchor
+        assert not inputs.vector("document").grad[stolen[0]].any()
+        assert inputs.vector("document").grad[stolen[1]].any()
+
+    def test_equal_vectors_have_finite_gradients(self):
+        inputs = batch()
+        inputs.vector("document").data[0] = inputs.vector("query").data[0]
+        mean(NTXent(NTXent.Config(distance="l2"))(inputs)).backward()
+        assert inputs.vector("document").grad.isfinite().all()
 
 
 class TestDPO:
