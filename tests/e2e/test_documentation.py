@@ -17,8 +17,11 @@ README = (ROOT / "README.md").read_text("utf-8")
 CI_RUNS_THEM = {"make quickstart", "make test"}  # `make test` is this; the quickstart is a test of its own, marked slow
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -88,4 +91,11 @@ def test_no_machine_path_stands_in_the_repository():
 def test_the_pipeline_that_the_readme_shows_is_valid(tmp_path):
     (tmp_path / "readme.yaml").write_text(blocks("yaml")[0])
     done = ullme("validate", tmp_path / "readme.yaml")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("yaml", MODELS), ids=range(len(blocks("yaml", MODELS))))
+def test_every_model_section_of_the_documentation_is_valid(block, tmp_path):
+    (tmp_path / "model.yaml").write_text(block)
+    done = ullme("validate", tmp_path / "model.yaml")
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ class BagOfWords:
     """Hashed bags of words, in the shape of an Embedder."""
 
     dimension = 32
+    config = SimpleNamespace(similarity="cosine")
 
     def __init__(self, salt: str = "", prompts: dict[str, str] | None = None) -> None:
         self.salt = salt
@@ -37,10 +39,11 @@ class BagOfWords:
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self.salt, self.prompts)).encode()).hexdigest()[:16]
 
-    def prompt(self, role: str, task: str = "") -> str:
-        return next((self.prompts[key] for key in (f"{task}-{role}", task, role) if key in self.prompts), "")
+    def prompt(self, role: str, *tasks: str) -> str:
+        keys = [key for task in tasks for key in (f"{task}-{role}", task)]
+        return next((self.prompts[key] for key in (*keys, role) if key in self.prompts), "")
 
-    def encode(self, texts, *, role, instruction, max_tokens, batch_tokens, on_progress) -> np.ndarray:
+    def encode(self, texts, *, role, tasks, instruction, max_tokens, batch_tokens, on_progress) -> np.ndarray:
         assert all(text.strip() for text in texts)
         self.calls.append({"texts": list(texts), "role": role, "instruction": instruction, "max_tokens": max_tokens})
         on_progress(len(texts))
@@ -296,10 +299,10 @@ def test_a_repeated_run_elsewhere_gives_the_same(files, tmp_path):
 
 def test_a_run_stopped_halfway_goes_on_with_the_tasks_that_are_left(files, tmp_path):
     class Stopped(BagOfWords):
-        def prompt(self, role, task=""):
-            if task == "my-sts":
+        def prompt(self, role, *tasks):
+            if "my-sts" in tasks:
                 raise KeyboardInterrupt
-            return super().prompt(role, task)
+            return super().prompt(role, *tasks)
 
     tasks = local(files, "retrieval", "sts")
     with pytest.raises(KeyboardInterrupt):

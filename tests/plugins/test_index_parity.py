@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ullme.kinds import KINDS
-from ullme.plugins import index
+from ullme.plugins import commands, index
 from ullme.plugins.discovery import OWN_DIST, scan
 from ullme.plugins.registry import Registry
 
@@ -21,10 +21,11 @@ def test_rows_of_the_index_are_the_entry_points():
     assert {(record.kind, record.name) for record in scan() if record.dist == OWN_DIST} == declared
 
 
-def test_every_group_of_entry_points_is_a_kind():
+def test_every_group_of_entry_points_is_a_kind_or_holds_commands():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert {group for group in project["entry-points"] if group.startswith("ullme.")} <= {
-        kind.group for kind in KINDS.values()
+        commands.GROUP,
+        *(kind.group for kind in KINDS.values()),
     }
 
 
@@ -36,7 +37,18 @@ def test_every_alias_resolves_to_its_row():
         assert registry.resolve(entry.kind, alias).name == entry.name
 
 
-@pytest.mark.parametrize(("key", "kind"), [("embed", "attention"), ("generate", "attention"), ("pooler", "pooler")])
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("embed", "attention"),
+        ("generate", "attention"),
+        ("pooler", "pooler"),
+        ("backbone", "backbone"),
+        ("contrastive", "loss"),
+        ("agreement", "loss"),
+        ("benchmark", "evaluator"),
+    ],
+)
 def test_every_default_is_installed(key, kind):
     registry = Registry()
     assert registry.resolve(kind, registry.index.defaults[key]).dist == OWN_DIST
