@@ -141,21 +141,38 @@ def test_prompts_of_tasks_under_the_names_that_mteb_looks_up(build, tmp_path):
 
 def test_one_table_of_prompts_serves_training_encoding_mteb_and_export(build, tmp_path, examples):
     """The same instruction, as the same token ids, in all four."""
-    from ullme import make_batch
-    from ullme.model.embedder import VectorCall
-    from ullme.train.plan import tokenise
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    from ullme import Vector, make_batch
+    from ullme.train.plan import vector_jobs
     from ullme_plugins.evaluators._encoder import Encoder
 
     embedder = build(template=POOLED, prompts={"query": "find it", "document": "a text"})
     exported(embedder, tmp_path / "st")
     model = st(tmp_path / "st")
-    example = examples[0]
-    for role, text in (("query", example.query), ("document", example.positives[0])):
-        ids = list(embedder.template.embed([text], role, embedder.prompt(role))[0].ids)
-        assert model.tokenizer([model.prompts[role] + text])["input_ids"][0] == ids
-        vectors = embedder(VectorCall(embedder.template.embed([text], role, embedder.prompt(role))))
-        assert distance(vectors.detach().numpy(), embedder.encode([text], role=role)) == 0
-    del make_batch, tokenise, Encoder
+    jobs = vector_jobs(embedder, make_batch(examples[:1]), [Vector("query"), Vector("document")], None, 10_000)
+    trained = {text.ids for job in jobs for text in job.call.texts}
+    of_mteb = Encoder(
+        embedder,
+        "model",
+        "1",
+        instructions={},
+        max_tokens=None,
+        batch_tokens=4096,
+        show=lambda *_: nullcontext(lambda _: None),
+    )
+    about = SimpleNamespace(name="SciFact", type="Retrieval")
+    for role, text in (("query", examples[0].query), ("document", examples[0].positives[0])):
+        ids = tuple(model.tokenizer([model.prompts[role] + text])["input_ids"][0])
+        assert ids in trained
+        assert ids == embedder.template.embed([text], role, embedder.prompt(role))[0].ids
+        mine = embedder.encode([text], role=role)
+        kind = SimpleNamespace(value=role)
+        scored = of_mteb.encode([{"text": [text]}], task_metadata=about, hf_split="", hf_subset="", prompt_type=kind)
+        assert np.array_equal(scored, mine)
+        assert distance(model.encode([text], prompt_name=role), mine) < 1e-5
+    assert of_mteb.prompts == embedder.config.prompts
 
 
 def test_the_layout_is_the_one_that_most_programs_read(build, tmp_path):
@@ -297,11 +314,47 @@ def test_a_family_that_transformers_runs_causally_is_refused(build, tmp_path, mo
     model.save_pretrained(tmp_path / "base")
     words.save_pretrained(tmp_path / "base")
     embedder = build(backbone={"use": "stablelm", "path": str(tmp_path / "base")})
-    with pytest.raises(ExportError, match=r"is_causal=False of transformers gives other vectors.*with sdpa"):
+    with pytest.raises(
+        ExportError, match=r"is_causal=False of transformers gives other vectors.*with sdpa attention, silently"
+    ):
         exported(embedder, tmp_path / "out")
     eager = build(backbone={"use": "stablelm", "path": str(tmp_path / "base"), "attn_implementation": "eager"})
     exported(eager, tmp_path / "out")
     agrees(eager, st(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [("bloom", r"linear biases \(ALiBi\) are made symmetric here"), ("gpt_neo", "holds a causal mask of its own")],
+)
+def test_a_family_whose_layers_are_changed_here_is_refused(build, tmp_path, family, reason):
+    import tiny
+
+    from ullme_plugins.backbones._tiny import save_tiny
+
+    words = tiny.tokenizer()
+    save_tiny(tmp_path / "base", family, tokenizer=words, vocab_size=len(words))
+    use = family.replace("_", "-")
+    embedder = build(backbone={"use": use, "path": str(tmp_path / "base")})
+    with pytest.raises(ExportError, match=reason):
+        exported(embedder, tmp_path / "out")
+    causal = build(backbone={"use": use, "path": str(tmp_path / "base")}, attention="causal", pooler="last")
+    exported(causal, tmp_path / "out")
+    agrees(causal, st(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("family", ["gemma", "gemma2", "mistral", "t5"])
+def test_families_with_a_switch_or_a_window_of_their_own(build, tmp_path, family):
+    import tiny
+
+    from ullme_plugins.backbones._tiny import save_tiny
+
+    words = tiny.tokenizer()
+    save_tiny(tmp_path / "base", family, tokenizer=words, vocab_size=len(words))
+    use = {"t5": "t5-encoder"}.get(family, family)
+    embedder = build(backbone={"use": use, "path": str(tmp_path / "base")})
+    exported(embedder, tmp_path / "out")
+    agrees(embedder, st(tmp_path / "out"))
 
 
 def test_what_a_reader_would_serve_wrongly_is_said_by_name(build, tmp_path):

@@ -22,7 +22,7 @@ def base_reference(embedder: Embedder) -> Reference | None:
     """What the model under the adapter gives; None where no adapter can be switched off."""
     if embedder.adapter is None:
         return None
-    with embedder.reference():
+    with embedder.unadapted():
         return reference(embedder)
 
 

@@ -56,7 +56,7 @@ class Tolerance:
     largest difference of a number, relative to the largest number in the reference but at least to 1.
 
     fp32 agrees to 1e-5 in every text. Half precision keeps the direction of almost all: rounding each state to 8 or 11
-    bits moves the middle text by 1e-4, and can throw single short texts far off, in any two programs (docs/models.md).
+    bits moves the middle text by 1e-4, and can throw single short texts far off, in any two programs (docs/export.md).
     """
 
     typical: float

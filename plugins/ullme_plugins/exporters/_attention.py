@@ -39,20 +39,30 @@ def settings(embedder: Embedder) -> Settings:
     if name not in _EXPRESSIBLE:
         raise ExportError(f"attention {name!r}: a config can say bidirectional or causal, and no more")
     ahead = embedder.modes["embed"].sees_future
-    if ahead and embedder.loaded.symmetric_bias is not None:
-        raise ExportError(f"{family}: its positional bias is made symmetric here; the stock model keeps it one-sided")
-    found = _settings(embedder, ahead)
-    try:
-        with _set(embedder.loaded.body.config, found.read):
-            error = _distance(embedder)
-    except (ValueError, RuntimeError, TypeError, NotImplementedError, AttributeError) as exc:
-        raise ExportError(f"{family}: {_stock(found)} fails: {str(exc).splitlines()[0]}.{_ADVICE}") from exc
-    if not error <= _limit(embedder):
-        raise ExportError(
-            f"{family}: {_stock(found)} gives other vectors (by {error:.2g}) with"
-            f" {embedder.loaded.body.config._attn_implementation} attention, though it raises nothing.{_ADVICE}"
-        )
-    return found
+    if ahead and (reason := _patched(embedder.loaded.body.config)):
+        raise ExportError(f"{family}: {reason}: other readers would compute other vectors. Keep the `ullme` format.")
+    problems = []
+    for found in _candidates(embedder, ahead):
+        try:
+            with _set(embedder.loaded.body.config, found.read):
+                error = _distance(embedder)
+        except (ValueError, RuntimeError, TypeError, NotImplementedError, AttributeError) as exc:
+            problems.append(f"{_stock(found)} fails: {str(exc).splitlines()[0]}")
+            continue
+        if error <= _limit(embedder):
+            return found
+        kernel = embedder.loaded.body.config._attn_implementation
+        problems.append(f"{_stock(found)} gives other vectors (by {error:.2g}) with {kernel} attention, silently")
+    raise ExportError(f"{family}: {problems[-1]}.{_ADVICE}")
+
+
+def _patched(config: Any) -> str | None:
+    """What is changed here in a family's layers so that it can look ahead, which no config can say."""
+    if config.model_type in ("bloom", "mpt") or getattr(config, "alibi", False):
+        return "its linear biases (ALiBi) are made symmetric here and one-sided in the stock model"
+    if config.model_type == "gpt_neo":
+        return "each of its layers holds a causal mask of its own, which is lifted here"
+    return None
 
 
 _ADVICE = "\n  Try `backbone: {attn_implementation: eager}`, or keep the `ullme` format."
@@ -62,23 +72,24 @@ def _stock(found: Settings) -> str:
     return "is_causal=False of transformers" if found.look_ahead else "the stock model"
 
 
-def _settings(embedder: Embedder, ahead: bool) -> Settings:
+def _candidates(embedder: Embedder, ahead: bool) -> Iterator[Settings]:
     body: Any = embedder.loaded.body
     config = body.config
     usual = "sdpa" if type(body)._supports_sdpa else "eager"
     kernel = None if config._attn_implementation == usual else config._attn_implementation
     if not ahead or _sees_future(embedder):
-        return Settings(implementation=kernel)
+        yield Settings(implementation=kernel)
+        return
     window = getattr(config, "sliding_window", None)
     if hasattr(config, "use_bidirectional_attention"):
-        # The family's own switch, as Gemma 3 has it: a window W is written as 2 (W - 1) and halved when it is read.
+        # A family's own switch, as Gemma 3 has it: a window W is written as 2 (W - 1) and halved when it is read.
         width = {} if window is None else {"sliding_window": 2 * (window - 1)}
         flag = {"use_bidirectional_attention": True}
-        return Settings({**flag, **width}, flag, kernel)
+        yield Settings({**flag, **width}, flag, kernel)
     # transformers' two-way window reaches W tokens to each side, and the model was trained to reach W - 1.
     width = {} if window is None else {"sliding_window": window - 1}
     flags = {"is_causal": False, "use_bidirectional_attention": True, **width}
-    return Settings(flags, flags, kernel)
+    yield Settings(flags, flags, kernel)
 
 
 @contextmanager
