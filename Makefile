@@ -24,10 +24,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmarks: $(VENV)/.installed
+benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/step_memory.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/encode.py
 
 clean:
 	rm -rf $(VENV) runs

@@ -59,7 +59,7 @@ class Backbone(Component):
         )
 
     model_types: ClassVar[tuple[str, ...]] = ()
-    """The `model_type`s of transformers configs that it reads; how a backbone is found for a model of unknown family."""
+    """The `model_type`s of transformers configs that it reads: how the backbone for a model is found."""
 
     @abstractmethod
     def load(self) -> LoadedBackbone:

@@ -67,7 +67,7 @@ class LoadedBackbone:
 
     `body` maps token ids to hidden states (`.last_hidden_state`, [B, T, hidden_size]). `head` maps hidden states to
     logits and is None for an encoder; `logits` is what the family does to them afterwards (soft-capping, scaling).
-    `blocks` are the layers, in order, that the attention probe looks at.
+    `blocks` are the layers, in order, that the attention probe looks at; their classes are what FSDP would wrap.
 
     What attention that looks ahead must know: `recurrent` names parts that no attention can make bidirectional
     (state-space or convolution layers), accepted only with `allow_partial`; `refusal` says why this model must not look
@@ -93,8 +93,6 @@ class LoadedBackbone:
     position_offset: int = 0
     """What a family adds to position ids that count from 0 (RoBERTa counts from the padding id + 1)."""
     lora_targets: str | list[str] = "all-linear"
-    fsdp_blocks: tuple[str, ...] = ()
-    """Class names that FSDP wraps; empty: the classes of `blocks`."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the `model:` section that come with the weights (pooler, heads, prompts ...); the YAML's own win."""
 

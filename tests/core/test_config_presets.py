@@ -125,9 +125,22 @@ def test_several_presets_are_merged_in_order(composed: Any) -> None:
 
 def test_a_preset_may_stand_on_another(composed: Any) -> None:
     model = composed("model: {preset: big}\n")["model"]
-    assert model["backbone"] == {"use": "family", "path": "org/big", "revision": "abc"}
+    assert model["backbone"] == {"use": "family", "path": "org/big"}  # the revision was one of the other repository
     assert model["max_tokens"] == 99
     assert model["prompts"] == {"query": "find: "}
+
+
+def test_a_revision_goes_with_the_path_that_it_pins(composed: Any) -> None:
+    def backbone(own: str, *overrides: str) -> Any:
+        return composed(f"model: {{preset: small, backbone: {{{own}}}}}\n", *overrides)["model"]["backbone"]
+
+    assert backbone("path: org/other") == {"use": "family", "path": "org/other"}
+    assert backbone("path: org/small")["revision"] == "abc"
+    assert backbone("path: org/other, revision: def")["revision"] == "def"
+    assert backbone("", "model.backbone.path=org/other") == {"use": "family", "path": "org/other"}
+    pinned = "path: org/mine, revision: def"
+    assert backbone(pinned, "model.backbone.path=org/other") == {"use": "family", "path": "org/other"}
+    assert backbone(pinned, "model.backbone.revision=main")["revision"] == "main"
 
 
 @pytest.mark.parametrize("name", ["tiny", "acme:small", "SMALL", "${vars.which}"])
@@ -181,7 +194,7 @@ def test_the_resolved_file_holds_the_section_and_no_name(composed: Any, tmp_path
 
 def test_a_section_given_as_a_mapping_may_name_a_preset(known: Registry) -> None:
     model = load_model({"preset": "small", "normalize": False}, {"backbone": {"path": "here"}, "max_tokens": 8}, known)
-    assert (model.backbone.config.path, model.backbone.config.revision) == ("here", "abc")
+    assert (model.backbone.config.path, model.backbone.config.revision) == ("here", None)
     assert (model.max_tokens, model.normalize) == (8, False)
 
 

@@ -374,7 +374,7 @@ class TestArguments:
             ({"pooler": "mean", "pooled": 1}, ConfigError, r"pooled: unknown key. Did you mean 'pooler'"),
             ({"model_dtype": torch.int8}, ConfigError, r"dtype: expected 'float32', 'bfloat16' or 'float16'"),
             ({"lora_name": "a", "lora_r": 0}, ConfigError, r"adapter\.r: expected a number above 0, found 0"),
-            ({"attn_implementation": "sdpaa"}, AssetError, "sdpaa"),
+            ({"attn_implementation": "sdpaa"}, ConfigError, "sdpaa"),
         ],
     )
     def test_mistakes_are_named(self, tiny_models, options, error, says):

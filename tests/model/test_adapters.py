@@ -113,6 +113,15 @@ def test_a_merged_adapter_is_part_of_the_weights(build, adapters):
         close(merged.encode(TEXTS), first)
 
 
+def test_all_weights_train_after_adapters_were_merged(build, adapters, examples, tmp_path):
+    folder, _, both = adapters
+    merged = build(adapter={"method": "full", "merge": [str(folder / "first"), str(folder / "second")]})
+    close(merged.encode(TEXTS), both)
+    assert trained(merged, examples) == {name for name, _ in merged.named_parameters()}
+    merged.eval().save(tmp_path / "model")
+    close(Embedder.from_directory(tmp_path / "model", device="cpu").encode(TEXTS), both)
+
+
 def test_adapters_merge_in_order_and_stack(build, adapters, tmp_path):
     folder, _, both = adapters
     close(build(adapter={"merge": [str(folder / "first"), str(folder / "second")]}).encode(TEXTS), both)
@@ -156,6 +165,87 @@ def test_each_task_has_its_adapter(build, examples, tmp_path):
     close(again.encode(TEXTS, role="document"), document)
 
 
+def test_a_likelihood_does_not_depend_on_what_was_encoded_before(build):
+    embedder = shaken(build(adapter={"r": 4, "tasks": ["a1", "b1"], "route": {"query": "a1", "default": "b1"}})).eval()
+    pairs = [("one text", "another")]
+    scores = [embedder.score(pairs)[0]]
+    for role in ("query", "document"):
+        vectors = embedder.encode(TEXTS, role=role)
+        scores.append(embedder.score(pairs)[0])
+    assert scores[0] == scores[1] == scores[2]
+    with embedder.routed("b1"):
+        assert embedder.score(pairs)[0] == scores[0]
+    with embedder.routed("a1"):
+        assert embedder.score(pairs)[0] != scores[0]
+        with embedder.routed("b1"):
+            pass
+        assert embedder.score(pairs)[0] != scores[0]
+    close(embedder.encode(TEXTS, role="document"), vectors)
+
+
+@pytest.mark.parametrize(("family", "name"), [("bert", "query"), ("llama", "layers"), ("llama", "v_proj")])
+def test_a_task_called_like_a_layer_is_refused_before_training(build, family, name):
+    with pytest.raises(ConfigError, match=f"tasks: '{name}' is also the name of a layer of"):
+        build(family, adapter={"r": 4, "tasks": ["other", name]})
+
+
+@pytest.mark.parametrize("name", ["retrieval.query", "", "../up", "default", "lora_A"])
+def test_names_that_peft_cannot_hold_are_refused_by_validation(name):
+    with pytest.raises(ConfigError, match=r"adapter.tasks.1: .* cannot name an adapter: expected letters"):
+        load_model({"backbone": {"use": "llama", "path": "x"}, "adapter": {"tasks": ["a", name]}})
+
+
+def test_a_task_listed_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"adapter.tasks.1: 'a' is listed twice"):
+        load_model({"backbone": {"use": "llama", "path": "x"}, "adapter": {"tasks": ["a", "a"]}})
+
+
+def test_the_reference_of_a_continued_adapter_is_the_model_with_it(build, adapters, examples, tmp_path):
+    folder, first, _ = adapters
+    embedder = build(adapter={"path": str(folder / "first")}).eval()
+    before = embedder.score([("one text", "another")])[0]
+    with embedder.reference():
+        close(embedder.encode(TEXTS), first)
+    step = CachedStep(embedder.train(), build_losses(load_losses("dpo")))
+    assert step(make_batch(examples[:4])).losses["dpo"] == pytest.approx(np.log(2), abs=1e-6)
+    gradients = {n: p.grad for n, p in embedder.trainable().items()}
+    assert any(gradient is not None and gradient.any() for gradient in gradients.values())
+    shaken(embedder, 7).eval()
+    after = embedder.encode(TEXTS)
+    with embedder.reference():
+        assert embedder.score([("one text", "another")])[0] == before
+        assert not embedder.training
+    with embedder.unadapted():
+        close(embedder.encode(TEXTS), build().encode(TEXTS))
+    assert np.array_equal(embedder.encode(TEXTS), after)
+    assert not np.allclose(after, first, atol=1e-3)
+    embedder.save(tmp_path / "model")
+    again = Embedder.from_directory(tmp_path / "model", device="cpu")
+    with again.reference():  # a model directory's adapter is the training: what was before it is the base
+        close(again.encode(TEXTS), build().encode(TEXTS))
+
+
+def test_the_config_says_what_a_trained_adapter_is(build, tmp_path):
+    shaken(build(adapter={"r": 4, "alpha": 8, "method": "dora", "dropout": 0.25})).adapter.save_pretrained(
+        tmp_path / "a"
+    )
+    continued = build(adapter={"path": str(tmp_path / "a")})
+    found = continued.config.adapter
+    assert (found.method, found.r, found.alpha, found.dropout) == ("dora", 4, 8.0, 0.25)
+    continued.save(tmp_path / "model")
+    again = Embedder.from_directory(tmp_path / "model", device="cpu")
+    assert again.config.adapter.model_copy(update={"path": None}) == found.model_copy(update={"path": None})
+    assert again.fingerprint() == continued.fingerprint()
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 0.25), ({"dropout": 0.0}, 0.0), ({"dropout": 0.5}, 0.5)])
+def test_dropout_may_change_when_an_adapter_is_continued(build, tmp_path, given, expected):
+    build(adapter={"r": 4, "dropout": 0.25}).adapter.save_pretrained(tmp_path / "a")
+    adapter = build(adapter={"path": str(tmp_path / "a"), **given}).adapter
+    rates = {getattr(m, "p", 0.0) for n, m in adapter.named_modules() if n.endswith("lora_dropout.default")}
+    assert rates == {expected}
+
+
 def test_gradients_of_task_adapters_do_not_depend_on_the_chunk_size(build, examples):
     def gradients(chunk_tokens: int) -> dict[str, torch.Tensor]:
         embedder = shaken(build(adapter={"r": 4, "tasks": ["query", "document"]})).train()
@@ -184,7 +274,9 @@ def test_what_does_not_fit_is_refused(build, section, expected):
         build(adapter=section)
 
 
-@pytest.mark.parametrize("section", [{"route": {"query": "a"}}, {"method": "bitfit", "tasks": ["a"]}])
+@pytest.mark.parametrize(
+    "section", [{"route": {"query": "a"}}, {"method": "bitfit", "tasks": ["a"]}, {"method": "full", "path": "x"}]
+)
 def test_contradictions_are_refused_by_validation(section):
     with pytest.raises(ConfigError, match=r"adapter"):
         load_model({"backbone": {"use": "llama", "path": "x"}, "adapter": section})
@@ -194,6 +286,18 @@ def test_an_adapter_of_another_model_is_refused(build, tmp_path):
     shaken(build("gpt_neox", adapter={"r": 4})).adapter.save_pretrained(tmp_path / "other")
     with pytest.raises(AssetError, match="fits no layer of LlamaForCausalLM: it was trained on another model"):
         build("llama", adapter={"path": str(tmp_path / "other")})
+
+
+def test_an_adapter_with_whole_layers_is_refused(tiny_models, build, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=2, target_modules=["v_proj"], modules_to_save=["lm_head"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_models("llama")), config).save_pretrained(
+        tmp_path / "more"
+    )
+    with pytest.raises(AssetError, match=r"lm_head.weight is that of a whole layer"):
+        build(adapter={"path": str(tmp_path / "more")})
 
 
 def test_missing_adapter_weights_are_refused(build, tmp_path):

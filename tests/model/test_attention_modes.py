@@ -116,6 +116,15 @@ def test_packed_vectors_and_likelihoods_equal_unpacked_ones(build, family, atten
             torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("attention", MODES)
+def test_chunks_of_a_packed_text_are_counted_from_its_start(build, attention):
+    """Llama 4's tokens see their chunk (8 tokens here) alone: a text that starts inside one must not be cut early."""
+    embedder = build("llama4_text", attention=attention, backbone={"use": "auto"})
+    texts = embedder.template.embed(TEXTS, "document", "say it")
+    with torch.no_grad():
+        torch.testing.assert_close(embedder(VectorCall(texts, packed=64)), embedder(VectorCall(texts)), **CLOSE)
+
+
 def test_packing_fills_rows_and_loses_no_token(build):
     texts = build().template.embed(TEXTS, "document")
     packed = pack(texts, 40)
@@ -136,6 +145,16 @@ def test_packed_texts_get_the_same_gradient(build):
         return embedder.loaded.body.layers[0].mlp.down_proj.weight.grad
 
     torch.testing.assert_close(gradient(30), gradient(None), **CLOSE)
+
+
+@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+def test_texts_of_a_model_with_masks_of_its_own_cannot_share_a_row(build, monkeypatch, attention):
+    embedder = build(attention=attention)
+    layer = embedder.loaded.body.layers[1]
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda states, attention_mask=None, **kwargs: forward(states, **kwargs))
+    with pytest.raises(ConfigError, match="layers that build masks of their own: its texts cannot share"):
+        embedder(VectorCall(embedder.template.embed(TEXTS, "document"), packed=64))
 
 
 def test_texts_of_a_model_without_positions_cannot_share_a_row(build, monkeypatch):
@@ -162,6 +181,19 @@ def test_compiled_layers_have_no_graph_break_in_either_mode(build, family):
         torch._dynamo.reset()
         explained = torch._dynamo.explain(block)(*args, **kwargs)
         assert explained.graph_break_count == 0, explained.break_reasons
+
+
+def test_a_window_is_refused_where_layers_would_ignore_it(build):
+    """DeBERTa builds its masks itself: it would attend to everything, and the probe would not notice."""
+    assert build("deberta", backbone={"use": "auto"}).dimension == 64
+    with pytest.raises(AttentionError, match="its layers take no window from outside"):
+        build("deberta", attention={"use": "bidirectional-window", "window": 4}, backbone={"use": "auto"})
+
+
+def test_prefix_is_refused_for_an_encoder(build):
+    """Nothing in it is causal, so its instruction would not be either."""
+    with pytest.raises(AttentionError, match="reads every text both ways, and prefix leaves a part of it causal"):
+        build("bert", attention="prefix")
 
 
 def test_prefix_and_flash_do_not_go_together(build):

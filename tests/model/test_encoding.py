@@ -236,12 +236,61 @@ class TestPrecision:
         monkeypatch.setattr(native, "capabilities", lambda: found)
         assert native.dtype_for("auto", torch.device("cpu")) == getattr(torch, wanted)
 
-    def test_a_copy_that_gives_other_vectors_is_refused(self, embedder):
-        body = embedder.loaded.body
-        kept = body.forward
-        body.forward = lambda *args, **kwargs: kept(*args, **kwargs)  # refers to the original's weights
-        close(replicate(embedder, embedder.device, torch.bfloat16).encode(TEXTS[:2]), embedder.encode(TEXTS[:2]), 0.1)
-        embedder.loaded.body.forward = kept
+    def test_a_copy_that_shares_state_with_its_original_is_refused(self, embedder):
+        """A closure survives a deep copy; this one turns the vectors of whoever calls it second around."""
+        pooler, signs = embedder.pooler, iter([1.0, -1.0])
+        embedder.pooler = lambda states, mask: pooler(states, mask) * next(signs)
+        with pytest.raises(ConfigError, match=r"its copy on cpu gives other vectors \(cosine -1.000\)"):
+            replicate(embedder, embedder.device, torch.bfloat16)
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def threads(self, embedder):  # building one sets a single thread
+        torch.set_num_threads(2)
+        yield
+        torch.set_num_threads(1)
+
+    def test_a_cpu_has_a_worker_for_each_of_torchs_threads(self, embedder):
+        at_work: set[int] = set()
+        inside: list[int] = []
+        both = threading.Barrier(2, timeout=30)  # broken, and the test with it, unless two calls run at once
+
+        def note(module, args):
+            if threading.get_ident() not in at_work:
+                at_work.add(threading.get_ident())
+                both.wait()
+            inside.append(torch.get_num_threads())
+
+        handle = embedder.register_forward_pre_hook(note)
+        vectors = embedder.encode(TEXTS, batch_tokens=64)
+        handle.remove()
+        assert len(at_work) == 2
+        assert threading.get_ident() not in at_work
+        assert set(inside) == {1}
+        assert torch.get_num_threads() == 2
+        close(vectors, alone(embedder))
+
+    def test_one_batch_has_all_threads(self, embedder):
+        inside: list[tuple[int, int]] = []
+        embedder.register_forward_pre_hook(
+            lambda module, args: inside.append((threading.get_ident(), torch.get_num_threads()))
+        )
+        embedder.encode(TEXTS[:2])
+        assert inside == [(threading.get_ident(), 2)]
+
+    def test_the_callers_autocast_holds_in_every_thread(self, embedder):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = embedder.encode(TEXTS, batch_tokens=64)
+        assert not np.allclose(found, embedder.encode(TEXTS), atol=1e-6)
+        assert ((found * alone(embedder)).sum(1) > 0.999).all()
+
+    @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+    def test_a_model_that_changes_while_it_runs_is_not_shared(self, embedder, kind):
+        embedder.loaded.body.rotary_emb.rope_type = kind
+        assert len(Workers(embedder).embedders) == 1
+        with pytest.raises(ConfigError, match="rotary frequencies"):
+            Workers(embedder, devices=["cpu", "cpu"])
 
 
 class TestProducts:

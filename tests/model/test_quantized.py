@@ -31,7 +31,7 @@ def make(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(INSTALLED, reason="bitsandbytes is installed")
 def test_without_bitsandbytes_it_says_what_to_install(make):
-    with pytest.raises(ConfigError, match="nf4 needs bitsandbytes.\n  pip install bitsandbytes"):
+    with pytest.raises(ConfigError, match=r"nf4 needs bitsandbytes\.\n  pip install bitsandbytes"):
         make("nf4")
 
 

@@ -37,6 +37,7 @@ def test_a_backbone_stands_for_its_families_and_an_alias_for_a_backbone():
     ("arguments", "message"),
     [
         (["lama"], "no backbone and no model type of a text model is called 'lama'. Did you mean 'llama'?"),
+        (["bart"], "'bart' is not looked at: an encoder-decoder, or half of one"),
         (["llama", "--attn", "sdpa,flash"], "--attn: 'flash' is none of eager, sdpa, flex"),
         (["llama", "--write", "page.md"], "--write takes the whole table"),
         (["--fast", "--write", "page.md"], "--write takes the whole table"),
@@ -45,6 +46,11 @@ def test_a_backbone_stands_for_its_families_and_an_alias_for_a_backbone():
 def test_mistakes_are_reported(capsys, arguments, message):
     assert cli.main(["check-backbones", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_language_model_without_the_implementation_is_still_counted_as_one(capsys):
+    assert cli.main(["check-backbones", "gemma2", "--attn", "sdpa", "--fast"]) == 1
+    assert "0 of 1 families of language models accepted" in capsys.readouterr().out
 
 
 def test_a_type_that_cannot_be_built_is_listed_with_the_error():

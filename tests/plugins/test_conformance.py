@@ -28,6 +28,10 @@ class TinyBackbone(BackboneConformance):
         """A model of the first type that the backbone reads; one that reads any is given a llama."""
         return {"path": str(tiny_models(next(iter(cls.model_types), "llama")))}
 
+    def test_blocks_are_what_transformers_never_splits(self, loaded):
+        """So that FSDP, which wraps the classes of `blocks`, needs no list of its own for any family."""
+        assert {type(block).__name__ for block in loaded.blocks} <= set(loaded.model._no_split_modules)
+
 
 class TinyHead(HeadConformance):
     @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from ullme import AttentionError, Registry, build_embedder
+from ullme import AttentionError, Layout, Registry, build_embedder
 from ullme.config.load import load_model
 from ullme.model.states import hidden_states
 from ullme_plugins.backbones import _tiny
@@ -63,6 +63,27 @@ def test_linear_biases_are_minus_slope_times_distance(
         assert torch.allclose(found[1, :, 2:, 2:], expected[:, 2:, 2:], atol=1e-3)  # padding does not count
         found = found[0]
     assert torch.allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "model_type", "implementation", "settings"), ALIBI)
+def test_linear_biases_of_a_prompt_read_both_ways_go_on_with_a_cache(
+    tmp_path, name, model_type, implementation, settings
+):
+    loaded = load(tmp_path, name, model_type, implementation, **settings)
+    mode = Registry().load("attention", "prefix")()
+    mode.install(loaded)
+    ids = torch.randint(5, 100, (2, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    logits = []
+    for use_cache in (True, False):
+        options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "use_cache": use_cache}
+        with torch.no_grad(), mode.active(Layout(free=mask.bool())):
+            made = loaded.model.generate(
+                input_ids=ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True, **options
+            )
+        logits.append(torch.stack(made.logits))
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
 
 
 def test_linear_biases_are_refused_where_no_patch_reaches_them(tmp_path):
@@ -155,10 +176,15 @@ class TestRecurrent:
         with pytest.raises(AttentionError, match="it is recurrent"):
             build_embedder(load_model({"backbone": {"use": "auto", "path": str(path), "allow_partial": True}}))
 
-    def test_it_embeds_with_causal_attention(self, tmp_path):
-        path = _tiny.save_tiny(tmp_path / "model", "mamba")
+    @pytest.mark.parametrize("model_type", ["mamba", "rwkv", "xlstm", "deepseek_v4", "openai-gpt"])
+    def test_what_is_refused_embeds_with_causal_attention_as_its_refusal_says(self, tmp_path, model_type):
+        path = _tiny.save_tiny(tmp_path / "model", model_type)
+        with pytest.raises(AttentionError, match="Use `attention: causal` with `pooler: last`"):
+            embedder(path)
         made = embedder(path, attention="causal", pooler="last")
-        assert made.encode(["some text"]).shape == (1, 64)
+        texts = ["some text", "another one, which is longer"]
+        alone = torch.cat([torch.tensor(made.encode([text])) for text in texts])
+        torch.testing.assert_close(torch.tensor(made.encode(texts)), alone, atol=1e-5, rtol=0)
 
 
 def test_embedding_gemma_is_an_encoder_that_looks_both_ways(tmp_path):

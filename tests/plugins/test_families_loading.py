@@ -225,6 +225,27 @@ def test_a_missing_shard_is_named(llama):
         load(llama, "llama")
 
 
+def test_an_index_that_is_none_is_reported(llama):
+    (llama / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(AssetError, match=r"expected an index of weights with a `weight_map`"):
+        load(llama, "llama")
+
+
+def test_weights_of_other_shapes_than_the_config_says_are_reported(llama):
+    stated = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps(stated | {"intermediate_size": 50}))
+    with pytest.raises(AssetError, match=r"other shapes than its config.json says"):
+        load(llama, "llama")
+
+
+def test_a_config_without_a_model_type_is_reported(llama):
+    stated = json.loads((llama / "config.json").read_text())
+    del stated["model_type"]
+    (llama / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(ConfigError, match=r"names no `model_type`"):
+        load(llama, "auto")
+
+
 def test_a_foreign_tokenizer_is_refused(llama):
     import tiny
 
@@ -255,6 +276,11 @@ def test_an_attention_that_the_family_lacks_is_refused(tmp_path, model_type, nam
     path = _tiny.save_tiny(tmp_path / "m", model_type)
     with pytest.raises(ConfigError, match=has):
         load(path, name, attn_implementation=asked)
+
+
+def test_an_attention_that_nobody_has_is_refused(llama):
+    with pytest.raises(ConfigError, match=r"expected one of eager, .*flex_attention, sdpa; found 'flex'"):
+        load(llama, "llama", attn_implementation="flex")
 
 
 def test_a_family_alias_that_matches_two_is_refused(tmp_path, monkeypatch):

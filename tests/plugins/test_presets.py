@@ -171,7 +171,13 @@ def test_a_recipe_is_that_of_the_paper(tmp_path, name):
 def _run(embedder: Any, role: str, text: str) -> tuple[Any, ...]:
     """What decides a vector, beside the weights."""
     (tokens,) = embedder.template.embed([text], role, embedder.prompt(role))
-    return tokens, embedder.route(role), embedder.config.pooler.name, len(embedder.config.heads)
+    return (
+        tokens,
+        embedder.route(role),
+        embedder.config.pooler.name,
+        len(embedder.config.heads),
+        (embedder.config.normalize),
+    )
 
 
 SAVED = ["gritlm-7b", "echo-last", "nv-embed-v2", "llm2vec-llama-3-8b-supervised", "st5-xxl", "jina-v3", "simcse-sup"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ullme.config.source import read
-from ullme.config.tree import Loc, Node, Problem, config_error, names_another
+from ullme.config.tree import Loc, Node, Problem, config_error, names_another, without_pins
 from ullme.errors import ConfigError, UllmeError
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def _together(base: Node, tree: Node) -> Node:
 def merge(base: Node, top: Node, *, slots: bool = True) -> Node:
     """`top` over `base`: mappings merge, anything else is replaced, and so is a slot that names another plugin.
 
+    What pinned a `path` (its revision, its sha256) goes with it.
+
     `slots=False` below `vars`, where text is text and never short for `{use: text}`.
     """
     if slots and isinstance(base.value, dict) and "use" in base.value:
@@ -119,7 +121,7 @@ def merge(base: Node, top: Node, *, slots: bool = True) -> Node:
         base = base.promoted()
     if not (isinstance(base.value, dict) and isinstance(top.value, dict)) or names_another(base, top.child("use")):
         return top
-    merged = dict(base.value)
+    merged = dict(without_pins(base, top.child("path")).value if slots else base.value)
     for key, child in top.value.items():
         merged[key] = merge(merged[key], child, slots=slots and key != "vars") if key in merged else child
     return replace(top, value=merged)

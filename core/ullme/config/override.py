@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ullme.config.source import parse_value
-from ullme.config.tree import Loc, Node, Place, Problem, names_another
+from ullme.config.tree import Loc, Node, Place, Problem, names_another, without_pins
 from ullme.config.words import described
 from ullme.errors import ConfigError
 
@@ -43,6 +43,8 @@ def _put(node: Node | None, steps: list[str], value: Node, done: str = "") -> No
     if step == "use" and not rest and names_another(node, value):
         # The fields of the plugin that was there mean nothing to the new one.
         return Node({"use": value}, value.place)
+    if step == "path" and not rest and not done.startswith("vars"):
+        node = without_pins(node, value)
     return node.with_child(step, _put(node.value.get(step), rest, value, here))
 
 

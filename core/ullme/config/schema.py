@@ -21,16 +21,19 @@ _Fraction = Annotated[float, Field(ge=0, lt=1)]
 class AdapterConfig(Section):
     """Weights trained instead of the model's own, and trained ones to fold in or to start from."""
 
-    method: Literal["lora", "dora", "rslora", "bitfit"] = Field(
-        "lora",
-        description="LoRA; DoRA splits size and direction; rsLoRA scales by 1/sqrt(r); BitFit trains biases only",
+    method: Literal["lora", "dora", "rslora", "bitfit", "full"] = Field(
+        "lora", description="DoRA splits size and direction; rsLoRA scales by 1/sqrt(r); bitfit trains biases, full all"
     )
     r: int = Field(16, gt=0, description="rank")
     alpha: float = Field(32, gt=0, description="scale: the update is multiplied by alpha / r")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the adapter")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout on the input of the adapter; default beside `path`: as it was trained"
+    )
     targets: str | list[str] = Field("all-linear", description="names of layers, or a regular expression of them")
     merge: list[str] = Field([], description="trained adapters (paths or hub ids) folded into the weights, in order")
-    path: str | None = Field(None, description="a trained adapter to start from, with its own rank and targets")
+    path: str | None = Field(
+        None, description="a trained adapter to start from, with its own method, rank, scale and targets"
+    )
     tasks: list[str] = Field([], description="names of adapters that share the base, one per task; empty: one for all")
     route: dict[str, str] = Field(
         {}, description="role (query, document) or mteb task -> name in `tasks`; `default` serves the rest"
@@ -46,14 +49,25 @@ class AdapterConfig(Section):
                 raise ValueError(f"expected a regular expression: {error}") from None
         return targets
 
+    @field_validator("tasks")
+    @classmethod
+    def _names_of_adapters(cls, tasks: list[str]) -> list[str]:
+        for index, name in enumerate(tasks):
+            if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name) or name == "default" or "lora_" in name:
+                said = "expected letters, digits, - and _, neither `default` nor with `lora_` in it"
+                raise refused((index,), f"{name!r} cannot name an adapter: {said}", name)
+            if name in tasks[:index]:
+                raise refused((index,), f"{name!r} is listed twice", name)
+        return tasks
+
     @model_validator(mode="after")
     def _routes_exist(self) -> Self:
         for role, name in self.route.items():
             if name not in self.tasks:
                 found = ", ".join(self.tasks) or "none"
                 raise ValueError(f"route {role!r} leads to {name!r}, which is no entry of `tasks`: {found}")
-        if self.method == "bitfit" and (self.tasks or self.path):
-            raise ValueError("`method: bitfit` trains the model's own biases: it has neither `tasks` nor `path`")
+        if self.method in ("bitfit", "full") and (self.tasks or self.path):
+            raise ValueError(f"`method: {self.method}` trains the model's own weights: it has no `tasks` and no `path`")
         return self
 
 

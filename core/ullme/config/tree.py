@@ -92,6 +92,18 @@ def names_another(slot: Node, use: Node | None) -> bool:
     return old is not None and use is not None and canonical(str(old.value)) != canonical(str(use.value))
 
 
+PINS = ("revision", "sha256")
+"""What says which version of a `path` is meant, and means nothing for another path."""
+
+
+def without_pins(slot: Node, path: Node | None) -> Node:
+    """The mapping `slot` as a base for one with another `path`: without what pinned the old one."""
+    old = slot.child("path")
+    if old is None or path is None or old.value == path.value:
+        return slot
+    return replace(slot, value={key: child for key, child in slot.value.items() if key not in PINS})
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake of the user: where it stands, the path of the value, what is wrong and what to do."""

@@ -18,7 +18,7 @@ from ullme.model.switches import HALF
 from ullme.types import LoadedBackbone
 
 if TYPE_CHECKING:
-    from ullme.config.schema import AdapterConfig
+    from ullme.config.schema import AdapterConfig, ModelConfig
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -36,6 +36,7 @@ def adapt(loaded: LoadedBackbone, config: AdapterConfig | None, seed: int) -> nn
         _fold(loaded, path)
     if config.method == "bitfit":
         _only_biases(loaded)
+    if config.method in ("bitfit", "full"):
         return None
     state = torch.get_rng_state()
     torch.manual_seed(seed)
@@ -45,11 +46,25 @@ def adapt(loaded: LoadedBackbone, config: AdapterConfig | None, seed: int) -> nn
         torch.set_rng_state(state)
 
 
+def as_read(config: ModelConfig, adapter: nn.Module | None) -> ModelConfig:
+    """`config` with what a trained adapter says of itself, where `adapter.path` named one."""
+    if adapter is None or config.adapter is None or config.adapter.path is None:
+        return config
+    held: Any = adapter
+    lora = next(iter(held.peft_config.values()))
+    method = "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora"
+    found = {"method": method, "r": lora.r, "alpha": float(lora.lora_alpha), "dropout": lora.lora_dropout}
+    return config.model_copy(update={"adapter": config.adapter.model_copy(update=found)})
+
+
 def _inject(loaded: LoadedBackbone, config: AdapterConfig) -> nn.Module:
     adapted: Any = None
+    _tell_apart(loaded.model, config.tasks)
     for name in config.tasks or ["default"]:
         folder = None if config.path is None else _folder(config.path, name if config.tasks else "")
         lora, weights = _new(loaded, config) if folder is None else _read(folder, loaded)
+        if "dropout" in config.model_fields_set:
+            lora.lora_dropout = config.dropout  # of training, not of the weights: theirs holds unless one is given
         try:
             with _quiet():
                 if adapted is None:
@@ -62,8 +77,10 @@ def _inject(loaded: LoadedBackbone, config: AdapterConfig) -> nn.Module:
             raise ConfigError(f"model.adapter.targets {config.targets!r}: {str(exc).splitlines()[0]}") from exc
         if folder is not None:
             _fill(adapted, weights, name, folder)
+    if config.tasks:
+        adapted.set_adapter(config.route.get("default", config.tasks[0]))  # acts wherever nothing chooses another
     for name, parameter in adapted.named_parameters():
-        parameter.requires_grad_(".lora_" in name)  # peft lets the last adapter alone train
+        parameter.requires_grad_(".lora_" in name)  # peft lets the active adapter alone train
     if loaded.model.dtype in HALF:
         from peft.tuners.lora import LoraLayer
 
@@ -89,6 +106,17 @@ def _new(loaded: LoadedBackbone, config: AdapterConfig) -> tuple[Any, dict[str, 
         use_rslora=config.method == "rslora",
     )
     return made, {}
+
+
+def _tell_apart(model: nn.Module, tasks: Sequence[str]) -> None:
+    """peft finds an adapter's weights by its name in theirs: one that the model uses itself would be saved wrongly."""
+    used = {part for name, _ in model.named_modules() for part in name.split(".")}
+    for name in tasks:
+        if name in used:
+            raise ConfigError(
+                f"model.adapter.tasks: {name!r} is also the name of a layer of {type(model).__name__}, from which peft"
+                f" would not tell the adapter's weights apart.\n  Call it otherwise, such as `{name}-task`."
+            )
 
 
 def _match_all(model: nn.Module, targets: Sequence[str]) -> None:
@@ -168,6 +196,11 @@ def _read(folder: Path, loaded: LoadedBackbone) -> tuple[Any, dict[str, Tensor]]
     body = next(name for name, module in loaded.model.named_modules() if module is loaded.body)
     renamed = {}
     for key, tensor in weights.items():
+        if ".lora_" not in key:
+            raise AssetError(
+                f"adapter {folder}: its weight {key} is that of a whole layer (`modules_to_save` or `bias` there);"
+                "\n  only low-rank weights are read. Merge it with peft, and give the result as backbone.path."
+            )
         inner = key.removeprefix(_PREFIX)
         layer = re.split(r"\.lora_", inner)[0]
         prefix = next((p for p in ("", f"{body}." if body else "") if _has(loaded.model, p + layer)), None)

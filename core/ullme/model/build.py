@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ullme.errors import AttentionError, ConfigError
-from ullme.model.adapters import adapt
+from ullme.model.adapters import adapt, as_read
 from ullme.model.defaults import with_defaults
 from ullme.model.embedder import Embedder, full_size
 from ullme.model.probe import require
@@ -46,6 +46,7 @@ def build_embedder(
     pooler: Pooler = config.pooler.build()
     told("pooler", config.pooler.name, pooler)
     adapter = adapt(loaded, config.adapter, seed)
+    config = as_read(config, adapter)
     heads = []
     with _drawn_from(seed):
         with blamed(config.pooler.who):
@@ -61,6 +62,8 @@ def build_embedder(
         raise ConfigError(f"model.dimensions: expected at most {full}, found {config.dimensions}")
     layers, reads_positions = pooler.layers, pooler.reads_positions
     embedder = Embedder(config, loaded, modes, pool, adapter, heads, layers=layers, reads_positions=reads_positions)
+    if adapter is not None and config.adapter is not None and config.adapter.path is not None:
+        embedder.start = {name: tensor.clone() for name, tensor in adapter.state_dict().items() if ".lora_" in name}
     return embedder.to(device)
 
 

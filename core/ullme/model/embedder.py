@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ullme.errors import ConfigError
 from ullme.model.likelihood import token_log_probs
+from ullme.model.probe import keeps_apart
 from ullme.model.states import hidden_states, takes_positions
 from ullme.model.switches import Switches
 from ullme.model.template import Template, complete
@@ -82,6 +82,7 @@ class Embedder(Switches):
         self.adapter = adapter
         self.model = loaded.model if adapter is None else None  # an adapter holds the model: one owner for the weights
         self.head_rows = 256
+        self._packable: dict[str, str] = {}  # why a mode cannot have rows that texts share, asked once
         template = complete(config.template, loaded.tokenizer, generates=loaded.head is not None)
         self.template = Template(template, loaded.tokenizer, config.max_tokens, loaded.max_length)
 
@@ -144,7 +145,7 @@ class Embedder(Switches):
     def _states(self, call: VectorCall | LikelihoodCall, mode: str, layers: Sequence[int]) -> tuple[Tensor, Padded]:
         """Hidden states [n, T, d] of the call's texts, and the texts as a padded batch."""
         batch = pad(call.texts, self.device)
-        shared = None if call.packed is None else self._pack(call.texts, call.packed)
+        shared = None if call.packed is None else self._pack(call.texts, call.packed, mode)
         rows = shared or batch
         free = rows.pool if mode == "embed" else ~rows.target
         layout = Layout(free, shared.document if shared else None)
@@ -153,13 +154,19 @@ class Embedder(Switches):
             states = hidden_states(self.loaded, rows.ids, rows.mask, layers, positions)
         return (states.flatten(0, 1)[shared.index] if shared else states), batch
 
-    def _pack(self, texts: Sequence[Tokens], width: int) -> Packed:
-        name = type(self.loaded.body).__name__
-        if not takes_positions(self.loaded):
-            raise ConfigError(f"{name} takes no position ids: its texts cannot share a row; do not ask for packing")
-        if self.loaded.recurrent:
-            raise ConfigError(f"{name} carries a state from left to right: its texts cannot share a row")
+    def _pack(self, texts: Sequence[Tokens], width: int, mode: str) -> Packed:
+        if mode not in self._packable:
+            self._packable[mode] = self._why_not_packed(mode)
+        if reason := self._packable[mode]:
+            raise ConfigError(f"{type(self.loaded.body).__name__} {reason}: its texts cannot share a row")
         return pack(texts, width, self.device)
+
+    def _why_not_packed(self, mode: str) -> str:
+        if not takes_positions(self.loaded):
+            return "takes no position ids"
+        if self.loaded.recurrent:
+            return "carries a state from left to right"
+        return "" if keeps_apart(self.loaded, self.modes[mode]) else "has layers that build masks of their own"
 
     # ---- use ------------------------------------------------------------------------------------------------------
 
@@ -195,8 +202,9 @@ class Embedder(Switches):
         replaces the prompt table's entry. Raises DataError, with the number of the text, for an empty one.
         `on_progress` is told how many texts each batch answered. `batch_tokens`: padded tokens a model call, by
         default 512 on a CPU and 16,384 elsewhere. `dtype`: auto (bfloat16 where it is native), float32, bfloat16 or
-        float16, by default that of the weights; another one makes a copy for the call. `devices`: one thread each.
-        `compile`: the layers are compiled, which takes some seconds and pays off over thousands of texts.
+        float16, by default that of the weights; another one makes a copy for the call. `devices`: one thread each,
+        by default its own GPU or the CPU as often as torch has threads. `compile`: the layers are compiled, which takes
+        some seconds and pays off over thousands of texts.
         """
         from ullme.model.encoding import Request, encode
         from ullme.model.workers import Workers
@@ -213,39 +221,23 @@ class Embedder(Switches):
 
         tokens = self.template.likelihood(pairs)
         totals = np.zeros(len(pairs), dtype=np.float32)
-        for batch, rows in self._evaluated(tokens, batch_tokens, lambda texts: LikelihoodCall(texts, attention)):
-            totals[batch] = rows
-        return totals, np.array([sum(text.target[1:]) for text in tokens])
-
-    def _evaluated(
-        self, tokens: Sequence[Tokens], budget: int, call: Callable[..., Any]
-    ) -> Iterator[tuple[list[int], Any]]:
         with self.evaluating():
-            for batch in chunks([len(text) for text in tokens], budget):
-                yield batch, self(call([tokens[i] for i in batch])).cpu().numpy()
+            for batch in chunks([len(text) for text in tokens], batch_tokens):
+                totals[batch] = self(LikelihoodCall([tokens[i] for i in batch], attention)).cpu().numpy()
+        return totals, np.array([sum(text.target[1:]) for text in tokens])
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def fingerprint(self) -> str:
-        """A hash of weights, template and prompts: the same exactly when the vectors are."""
-        place = {
-            "path",
-            "parts",
-            "sha256",
-            "revision",
-            "merge",
-        }  # where the weights came from says nothing that they do not
-        settings = self.config.model_dump(mode="json", exclude={"template"})  # the one in use is hashed
-        for section in (settings["backbone"], settings["adapter"] or {}, settings["pooler"], *settings["heads"]):
-            for key in place & section.keys():
-                del section[key]
-        digest = hashlib.sha256(repr((settings, self.template.config)).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
+        """A hash of everything that makes the vectors: weights, architecture, tokenizer, template, settings.
+
+        Where the weights came from is no part of it: a saved copy has the fingerprint of its original.
+        """
+        from ullme.model.fingerprint import fingerprint
+
+        return fingerprint(self)
 
 
 def full_size(config: ModelConfig, loaded: LoadedBackbone) -> int:

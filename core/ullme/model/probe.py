@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ullme.errors import AttentionError
 from ullme.interfaces import AttentionPatcher
 from ullme.model.states import computes_in, hidden_states
-from ullme.types import LoadedBackbone
+from ullme.types import Layout, LoadedBackbone
 
 LENGTH = 11  # unlike any usual hidden size, so that the sequence dimension is recognised by its length
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 6e-2}
@@ -77,8 +77,20 @@ def require(loaded: LoadedBackbone, patcher: AttentionPatcher, name: str) -> Fin
     return finding
 
 
+def keeps_apart(loaded: LoadedBackbone, patcher: AttentionPatcher) -> bool:
+    """Whether every layer keeps texts of one row apart under `patcher`: of texts of one token, none sees another."""
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        with patcher.active(Layout(document=torch.arange(1, LENGTH + 1, device=_device(loaded))[None])):
+            return not any((*_reach(loaded, 1, 0), *_reach(loaded, 0, 1)))
+    finally:
+        loaded.model.train(was_training)
+
+
 @torch.no_grad()
-def _reach(loaded: LoadedBackbone) -> tuple[bool, ...]:
+def _reach(loaded: LoadedBackbone, moved: int = 1, watched: int = 0) -> tuple[bool, ...]:
+    """Per block: does its output at `watched` move with its input at `moved`?"""
     calls: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = []
     handles = [
         block.register_forward_pre_hook(lambda *call: calls.append(call), with_kwargs=True) for block in loaded.blocks
@@ -92,25 +104,25 @@ def _reach(loaded: LoadedBackbone) -> tuple[bool, ...]:
     if idle:
         raise AttentionError(f"{type(loaded.model).__name__}: {len(idle)} of its layers take no part in a call")
     try:
-        return tuple(_sees_next(*call) for call in calls)  # some models run a layer several times
+        return tuple(_sees(*call, moved, watched) for call in calls)  # some models run a layer several times
     except (RuntimeError, ValueError, TypeError, LookupError) as exc:
         raise AttentionError(
             f"{type(loaded.model).__name__}: what its layers attend to cannot be asked: {str(exc).splitlines()[0]}"
         ) from exc
 
 
-def _sees_next(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Run one block again with its input moved at position 1; does its output move at position 0?"""
+def _sees(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], moved: int, watched: int) -> bool:
+    """Run one block again with its input moved at one position; does its output move at the other?"""
     states: Tensor = args[0] if args else kwargs["hidden_states"]
-    moved = states.clone()
-    _position(moved, 1).add_(torch.linspace(-1, 1, states.shape[-1], device=states.device, dtype=states.dtype))
+    other = states.clone()
+    _position(other, moved).add_(torch.linspace(-1, 1, states.shape[-1], device=states.device, dtype=states.dtype))
     outputs = []
-    for given in (states, moved):
+    for given in (states, other):
         output = block(given, *args[1:], **kwargs) if args else block(**{**kwargs, "hidden_states": given})
         outputs.append((output[0] if isinstance(output, tuple | list) else output).float())
     change = outputs[1] - outputs[0]
     # A mixture of experts regroups tokens and so moves others by rounding: ask for more than that.
-    return bool(_position(change, 0).abs().max() > 1e-5 * _position(change, 1).abs().max())
+    return bool(_position(change, watched).abs().max() > 1e-5 * _position(change, moved).abs().max())
 
 
 @torch.no_grad()
@@ -127,9 +139,13 @@ def _padding(loaded: LoadedBackbone) -> tuple[float, float]:
     return worst, _TOLERANCE[computes_in(loaded)]
 
 
+def _device(loaded: LoadedBackbone) -> torch.device:
+    return next(loaded.body.parameters()).device
+
+
 def _text(loaded: LoadedBackbone) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    device = next(loaded.body.parameters()).device
+    device = _device(loaded)
     config: Any = loaded.body.config
     ids = torch.randint(3, min(config.vocab_size, 1000), (1, LENGTH), generator=generator).to(device)
     return ids, torch.ones_like(ids)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ullme.model.embedder import Embedder
 
 HALF = (torch.bfloat16, torch.float16)
+MOST = 16
+"""Threads that share a model: with more of them the interpreter, which they share too, is what they wait for."""
 
 
 def cast(embedder: Embedder, dtype: torch.dtype) -> None:
@@ -34,9 +36,9 @@ def cast(embedder: Embedder, dtype: torch.dtype) -> None:
         if not parameter.is_floating_point() or ".lora_" in name or any(part in name.split(".") for part in kept):
             continue
         parameter.data = parameter.data.to(dtype)
-    for module in embedder.modules():
-        if hasattr(module, "cast_input_dtype_enabled"):  # peft's layers; see `adapters.adapt`
-            module.cast_input_dtype_enabled = dtype not in HALF
+    layers: list[Any] = [module for module in embedder.modules() if hasattr(module, "cast_input_dtype_enabled")]
+    for layer in layers:  # peft's; see `adapters.adapt`
+        layer.cast_input_dtype_enabled = dtype not in HALF
 
 
 def dtype_of(embedder: Embedder) -> torch.dtype:
@@ -54,13 +56,13 @@ def replicate(embedder: Embedder, device: torch.device, dtype: torch.dtype | Non
         return embedder
     shared = (embedder.template, embedder.config, embedder.loaded.tokenizer)
     made: Embedder = copy.deepcopy(embedder, {id(part): part for part in shared})
-    if dtype is not None:
-        cast(made, dtype)
     try:
         made.to(device)
     except (RuntimeError, AssertionError) as exc:
         raise ConfigError(f"device {str(device)!r}: {str(exc).splitlines()[0]}") from exc
     _check(embedder, made)
+    if dtype is not None:
+        cast(made, dtype)
     return made
 
 
@@ -69,20 +71,24 @@ def _check(embedder: Embedder, made: Embedder) -> None:
     from ullme.model.embedder import VectorCall
 
     call = VectorCall(embedder.template.embed(["a copy must give what the original gives"], "document"))
-    with torch.no_grad():
-        a, b = (model(call).float().cpu() for model in (embedder, made))
+    with torch.no_grad(), embedder.evaluating(), made.evaluating():
+        a, b = (model(call).cpu() for model in (embedder, made))
     cosine = nn.functional.cosine_similarity(a, b).item()
     if not cosine > 0.99:
         raise ConfigError(
-            f"{type(embedder.loaded.model).__name__}: its copy on {made.device} in {dtype_of(made)} gives other vectors"
-            f" (cosine {cosine:.3f}); encode on {embedder.device} in {dtype_of(embedder)}"
+            f"{type(embedder.loaded.model).__name__}: its copy on {made.device} gives other vectors (cosine"
+            f" {cosine:.3f}); encode on {embedder.device}, in {dtype_of(embedder)}"
         )
 
 
 def devices_of(names: Sequence[str] | None, embedder: Embedder) -> list[torch.device]:
-    """The devices that `names` stand for; the embedder's own for None. Raises ConfigError for one that is none."""
+    """The devices that `names` stand for. For None the embedder's own: a GPU once, a CPU for each of torch's threads.
+
+    Raises ConfigError for a name that is none.
+    """
     if names is None:
-        return [embedder.device]
+        alone = embedder.device.type != "cpu" or changes_while_it_runs(embedder.loaded.model)
+        return [embedder.device] * (1 if alone else min(torch.get_num_threads(), MOST))
     if not names:
         raise ConfigError("devices: expected at least one, found an empty list")
     found = []
@@ -94,4 +100,15 @@ def devices_of(names: Sequence[str] | None, embedder: Embedder) -> list[torch.de
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_available() else 0)
         found.append(device)
+    if len(set(found)) < len(found) and changes_while_it_runs(embedder.loaded.model):
+        raise ConfigError(
+            f"devices: {type(embedder.loaded.model).__name__} changes its rotary frequencies with the length of a text,"
+            " so calls cannot share it; name each device once"
+        )
     return found
+
+
+def changes_while_it_runs(model: nn.Module) -> bool:
+    """Whether a call writes into the model, as transformers' `dynamic` and `longrope` frequencies do."""
+    kinds = [str(getattr(module, "rope_type", "")) for module in model.modules()]
+    return any("dynamic" in kind or "longrope" in kind for kind in kinds)

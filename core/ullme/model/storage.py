@@ -106,6 +106,7 @@ def load(path: Path, device: str | None = None) -> Embedder:
     if config.adapter is not None and config.adapter.path is not None:
         config = load_model(path / CONFIG, here | {"adapter": {"path": str(path / ADAPTER)}})
     embedder = build_embedder(config, device=device)
+    embedder.start = None  # its adapter is what was trained: the reference is the base beside it
     for name, file in PARTS.items():
         part = getattr(embedder, name)
         if isinstance(part, nn.Module) and part.state_dict():

@@ -5,12 +5,12 @@ Each switches the whole module and is not for threads, unlike attention modes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ullme.errors import ConfigError
 
@@ -25,6 +25,8 @@ class Switches(nn.Module):
 
     adapter: nn.Module | None
     loaded: LoadedBackbone
+    start: Mapping[str, Tensor] | None = None
+    """Adapter weights before training, where it continues a trained adapter."""
 
     @property
     def device(self) -> torch.device:
@@ -45,19 +47,25 @@ class Switches(nn.Module):
 
     @contextmanager
     def routed(self, name: str | None) -> Iterator[None]:
-        """The adapter `name` acts inside. Which weights are trainable is left as it was: peft would change it."""
+        """The adapter `name` acts inside, and the one that acted before does again afterwards.
+
+        Which weights are trainable is left as it was: peft would change it.
+        """
         if name is None or self.adapter is None:
             yield
             return
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         trainable = {parameter: parameter.requires_grad for parameter in self.adapter.parameters()}
-        for module in self.adapter.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.set_adapter(name)
+        layers = [module for module in self.adapter.modules() if isinstance(module, BaseTunerLayer)]
+        before = [layer.active_adapters for layer in layers]
+        for layer in layers:
+            layer.set_adapter(name)
         try:
             yield
         finally:
+            for layer, names in zip(layers, before, strict=True):
+                layer.set_adapter(names)
             for parameter, trains in trainable.items():
                 parameter.requires_grad_(trains)
 
@@ -73,7 +81,25 @@ class Switches(nn.Module):
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The model as it was before training: adapter and dropout off. Only without gradient.
+        """The model as it was before training, dropout off: the base, or with the adapter that training continues."""
+        if self.adapter is None or self.start is None:
+            with self.unadapted():
+                yield
+            return
+        now = {name: weight.data for name, weight in self.adapter.named_parameters() if name in self.start}
+        weights = dict(self.adapter.named_parameters())
+        try:
+            for name, data in now.items():
+                weights[name].data = self.start[name].to(data)
+            with torch.no_grad(), self.evaluating():
+                yield
+        finally:
+            for name, data in now.items():
+                weights[name].data = data
+
+    @contextmanager
+    def unadapted(self) -> Iterator[None]:
+        """The base under the adapter, dropout off. Only without gradient.
 
         peft marks every adapter weight trainable on the way out; frozen ones are frozen again here.
         """

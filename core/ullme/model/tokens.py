@@ -41,7 +41,14 @@ def pad(texts: Sequence[Tokens], device: torch.device | None = None) -> Padded:
         mask[row, : len(text)] = True
         pool[row, : len(text)] = torch.tensor(text.pool)
         target[row, : len(text)] = torch.tensor(text.target)
-    return Padded(*(tensor.to(device) for tensor in (ids, mask.long(), pool, target)))
+    return Padded(*(moved(tensor, device) for tensor in (ids, mask.long(), pool, target)))
+
+
+def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """`tensor` on `device`; nobody waits for the copy to a GPU, which pinned memory makes possible."""
+    if device is not None and device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ullme.config.load import load_model
-from ullme.errors import ConfigError
+from ullme.errors import ConfigError, DataError
 from ullme.model.build import build_embedder
 from ullme.model.trained import Checkpoint, load_whole, read_trained
 from ullme.plugins.arguments import plugin_name
@@ -17,6 +17,7 @@ from ullme.plugins.registry import Registry
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ullme.config.schema import ModelConfig
     from ullme.model.embedder import Embedder
@@ -121,3 +122,12 @@ def rank(lora_r: int | None, loar_r: int | None) -> int | None:
         raise ConfigError(f"lora_r is {lora_r} and loar_r is {loar_r}: they are one setting; give `lora_r` alone")
     warnings.warn("loar_r is the paper's misspelling of lora_r, and taken for it", FutureWarning, stacklevel=3)
     return loar_r
+
+
+def unusable(labels: Tensor | None, kwargs: Mapping[str, Any]) -> str | None:
+    """The first argument that says nothing about a vector. Token types do not, where there is one text alone."""
+    given = {"labels": labels, **kwargs}
+    types = given.pop("token_type_ids", None)
+    if types is not None and bool(types.any()):
+        raise DataError("token_type_ids: found pairs of texts; a vector is that of one text")
+    return next((name for name, value in given.items() if value is not None), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,7 @@ from ullme.errors import ConfigError, DataError
 from ullme.model.embedder import Embedder, VectorCall
 from ullme.model.tokens import Tokens
 from ullme.model.trained import find_checkpoint, load_whole
-from ullme.models.arguments import Arguments, rank
+from ullme.models.arguments import Arguments, rank, unusable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +149,7 @@ class ULLME(nn.Module):
         with self._lora(not disable_lora):
             if is_generate:
                 return self._logits(input_ids, attention_mask, labels, kwargs)
-            if unknown := _unusable(labels, kwargs):
+            if unknown := unusable(labels, kwargs):
                 raise TypeError(f"{unknown} is of use with is_generate=True only")
             return {"rep": self.embedder(VectorCall(self._texts(input_ids, mask, prompt_length)))}
 
@@ -249,12 +249,3 @@ class ULLME(nn.Module):
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         vectors = self.embedder.encode(texts, role=role, tasks=tasks, instruction=instruction or None, **limits)
         return vectors[0] if single else vectors
-
-
-def _unusable(labels: Tensor | None, kwargs: Mapping[str, Any]) -> str | None:
-    """The first argument that says nothing about a vector. Token types do not, where there is one text alone."""
-    given = {"labels": labels, **kwargs}
-    types = given.pop("token_type_ids", None)
-    if types is not None and bool(types.any()):
-        raise DataError("token_type_ids: found pairs of texts; a vector is that of one text")
-    return next((name for name, value in given.items() if value is not None), None)

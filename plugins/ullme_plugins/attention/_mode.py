@@ -49,11 +49,14 @@ class Mode:
     def over(self, own: MaskFunction) -> MaskFunction:
         """The mask function of this mode for a model whose own is `own`."""
         window, free, document = self.window, self.free, self.document
+        starts = None if document is None else _starts(document)
 
         def allowed(batch: Any, head: Any, q: Any, k: Any) -> Any:
-            sees = own(batch, head, q, k)
+            # chunks are counted from the start of a text, not of the row that it shares
+            places = (q, k) if starts is None else (q - starts[batch, q], k - starts[batch, k])
+            sees = own(batch, head, *places)
             if self.ahead:
-                back = own(batch, head, k, q)
+                back = own(batch, head, *places[::-1])
                 if free is not None:
                     back = back & _marked(free, batch, q) & _marked(free, batch, k)
                 sees = sees | back
@@ -70,6 +73,16 @@ def _marked(free: "Tensor", batch: Any, index: Any) -> Any:
     """`free` at an index; tokens beyond it, generated one by one, are not free."""
     last = free.shape[1] - 1
     return free[batch, index.clamp(max=last)] & (index <= last)
+
+
+def _starts(document: "Tensor") -> "Tensor":
+    """Where the text of each token begins in its row, [B, T]."""
+    import torch
+
+    place = torch.arange(document.shape[1], device=document.device).expand_as(document)
+    begins = document != document.roll(1, -1)
+    begins[:, 0] = True
+    return (place * begins).cummax(-1).values
 
 
 MODE: contextvars.ContextVar[Mode] = contextvars.ContextVar("ullme_attention_mode", default=Mode())  # noqa: B039

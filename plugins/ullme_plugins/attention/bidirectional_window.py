@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pydantic import Field
 
 from ullme import AttentionPatcher, Layout, LoadedBackbone
-from ullme_plugins.attention import _mode
+from ullme_plugins.attention import _mode, _obeyed
 
 
 class BidirectionalWindow(AttentionPatcher):
@@ -17,8 +17,9 @@ class BidirectionalWindow(AttentionPatcher):
     sees_future = True
 
     def install(self, loaded: LoadedBackbone) -> None:
-        """Wrap the mask functions. Raises AttentionError for layers that attention cannot make bidirectional."""
+        """Wrap the mask functions. Raises AttentionError for layers that cannot look ahead, or not through a window."""
         _mode.install(loaded, ahead=True)
+        _obeyed.require_windows(loaded, "bidirectional-window")
 
     def active(self, layout: Layout | None = None) -> AbstractContextManager[None]:
         """Both directions inside the window for forward calls inside."""

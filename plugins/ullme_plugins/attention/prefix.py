@@ -8,7 +8,7 @@ arXiv:1905.03197), whose scores leak nothing.
 from contextlib import AbstractContextManager
 
 from ullme import AttentionError, AttentionPatcher, Layout, LoadedBackbone
-from ullme_plugins.attention import _mode
+from ullme_plugins.attention import _mode, _obeyed
 
 
 class Prefix(AttentionPatcher):
@@ -17,13 +17,14 @@ class Prefix(AttentionPatcher):
     sees_future = True
 
     def install(self, loaded: LoadedBackbone) -> None:
-        """Wrap the mask functions. Raises AttentionError for flash kernels, which know no mask of two parts."""
+        """Wrap the mask functions. Raises AttentionError for encoders, and for flash kernels (no mask of two parts)."""
         implementation = getattr(loaded.body.config, "_attn_implementation", "")
         if "flash" in implementation:
             raise AttentionError(
                 f"prefix attention needs a mask, which {implementation} does not take.\n  Use sdpa, eager or flex."
             )
         _mode.install(loaded, ahead=True)
+        _obeyed.require_causal(loaded, "prefix")
 
     def active(self, layout: Layout | None = None) -> AbstractContextManager[None]:
         """One way and two way parts, as `layout.free` says, for forward calls inside; without it all is two way."""

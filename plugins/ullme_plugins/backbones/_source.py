@@ -59,6 +59,8 @@ class Source:
         except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as exc:
             if isinstance(exc, ImportError) and "flash" in str(config.attn_implementation):
                 raise ConfigError(f"backbone.attn_implementation: {str(exc).splitlines()[0]}") from exc
+            if isinstance(exc, ValueError) and "`attn_implementation=" in str(exc):
+                raise ConfigError(f"backbone.attn_implementation: {_no_such_attention(config)}") from exc
             raise AssetError(f"backbone {self.found}: {_reason(exc, config.allow_pickle)}") from exc
 
     def check_shards(self) -> None:
@@ -66,7 +68,7 @@ class Source:
         for index in Path(self.where).glob("*.index.json") if Path(self.where).is_dir() else ():
             try:
                 named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-            except (ValueError, KeyError, AttributeError) as exc:
+            except (ValueError, KeyError, TypeError, AttributeError) as exc:
                 raise AssetError(f"{index}: expected an index of weights with a `weight_map`: {exc}") from exc
             missing = sorted(name for name in named if not (index.parent / name).is_file())
             if missing:
@@ -102,10 +104,19 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _no_such_attention(config: Any) -> str:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = ["eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)]
+    return f"expected one of {', '.join(sorted(known))}; found {config.attn_implementation!r}"
+
+
 def _reason(exc: Exception, allow_pickle: bool) -> str:
     text = str(exc).strip().split("\n")[0]
     if "safetensors" in text and not allow_pickle:
         return f"{text}\n  Pickle weights can run code when loaded: `allow_pickle: true` accepts them."
+    if "ignore_mismatched_sizes" in text:
+        return "its weights have other shapes than its config.json says: the two do not belong together."
     if type(exc).__name__ == "SafetensorError":
         return f"its weights cannot be read: {text}\n  A file is cut short, or is a git-lfs pointer (`git lfs pull`)."
     return text

@@ -30,6 +30,13 @@ REFUSED = {
 }
 """Model types that must not look ahead, by reason."""
 
+CARRIED = {
+    "deepseek_v4": ("DeepseekV4Attention",),
+    "rwkv": ("RwkvSelfAttention",),
+    "xlstm": ("xLSTMBlock",),
+}
+"""What reads from the left, padding too, in models that no config and no convolution gives away."""
+
 
 _SAID: set[str] = set()
 
@@ -46,6 +53,10 @@ class _Generic(HuggingFace):
 
     def check_family(self, found: str, source: Source) -> None:
         """Any is welcome."""
+
+    def recurrent(self, body: Any) -> tuple[str, ...]:
+        """What is found in the model, or known of it."""
+        return super().recurrent(body) or CARRIED.get(body.config.model_type, ())
 
     def refusal(self, body: Any) -> str | None:
         """What is known to go wrong."""
@@ -101,7 +112,11 @@ class Auto(Backbone):
         source = Source.of(self.config)
         with source.reading(self.config):
             stated = source.stated() or _of_gguf(source)
-        model_type = str(stated.get("model_type"))
+        model_type = stated.get("model_type")
+        if not isinstance(model_type, str):
+            raise ConfigError(
+                f"backbone {source.found}: its config.json names no `model_type`: it is no model of transformers"
+            )
         chosen = _families.choose(model_type)
         if chosen is not None:
             name, cls = chosen

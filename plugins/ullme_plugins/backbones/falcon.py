@@ -27,4 +27,4 @@ class Falcon(Decoder):
 
     def symmetric_bias(self, body: Any) -> "_alibi.SymmetricBias | None":
         """-slope * |q - k| while a call looks ahead."""
-        return _alibi.falcon if body.config.alibi else None
+        return (lambda active: _alibi.falcon(body, active)) if body.config.alibi else None

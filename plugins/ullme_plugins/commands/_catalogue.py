@@ -29,6 +29,11 @@ NOT_TEXT = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon, alibi": ("falcon", {"alibi": True}),
     "gemma3_text, bidirectional": ("gemma3_text", {"use_bidirectional_attention": True}),
+    "mixtral, window": ("mixtral", {"sliding_window": 4}),
+    "phi3, window": ("phi3", {"sliding_window": 4}),
+    "phimoe, window": ("phimoe", {"sliding_window": 4}),
+    "qwen2, window": ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}),
+    "qwen3, window": ("qwen3", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}),
 }
 """Models that share a type and behave otherwise."""
 
@@ -67,6 +72,8 @@ def chosen(names: Iterable[str]) -> list[str]:
         own = [family for family in known if plugin in (reader(family), reader(family).partition(":")[2])]
         exact = [family for family in known if name in (family, VARIANTS.get(family, (family,))[0])]
         if not own and not exact:
+            if name in not_text():
+                raise ConfigError(f"{name!r} is not looked at: {not_text()[name]}")
             close = get_close_matches(name, {*known, *registry.names("backbone")}, n=1)
             meant = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"no backbone and no model type of a text model is called {name!r}.{meant}")

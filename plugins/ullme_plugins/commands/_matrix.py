@@ -59,12 +59,11 @@ def examine(family: str, implementations: Iterable[str], *, fast: bool) -> Row:
     """Build the family tiny and test it under each implementation."""
     model_type, settings = VARIANTS.get(family, (family, {}))
     plugin = reader(family)
-    row = Row(family, plugin, "encoder")
+    row = Row(family, plugin, kind_of(model_type) or "encoder")
     with _silent(), tempfile.TemporaryDirectory() as folder:
         try:
             path = _tiny.save_tiny(Path(folder) / "model", model_type, **settings)
         except Exception as error:
-            row.kind = kind_of(model_type) or "encoder"
             reason = f"not built: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
             row.verdicts = dict.fromkeys(implementations, Verdict("absent", reason))
             return row
