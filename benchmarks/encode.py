@@ -186,7 +186,7 @@ def compare(dtype: str, texts: list[str], args: argparse.Namespace, folder: str,
     rate = {name: tokens / min(seconds for seconds, _, _ in rows) for name, rows in found.items()}
     peers = {size: rate[f"sentence-transformers, batches of {size}"] for size in BATCH_SIZES}
     last = list(steps)[-1]
-    print(f"\n{dtype}: {len(texts)} texts, {tokens} tokens; first compiled call {warm:.0f} s; the products alone ", end="")
+    print(f"\n{dtype}: {len(texts)} texts, {tokens} tokens; first compiled call {warm:.0f} s; products alone ", end="")
     print(", ".join(f"{name} {value:.0f} tokens/s" for name, value in limit.items()) + "\n")
     print(
         "| | tokens/s | of the limit | to its default | to its best | peak memory, MB | cosine to fp32: least, median |"
