@@ -50,7 +50,9 @@ _PUBLIC = {
     "StageConfig": "config.schema",
     "load_source": "data.prepare",
     "build_embedder": "model.build",
+    "comparable": "model.comparable",
     "probe_attention": "model.probe",
+    "quiet_transformers": "model.quiet",
     "CachedStep": "train.step",
     "WeightedLoss": "train.weighted",
     "build_losses": "train.losses",
@@ -141,9 +143,11 @@ if TYPE_CHECKING:
         Terms as Terms,
     )
     from ullme.model.build import build_embedder as build_embedder
+    from ullme.model.comparable import comparable as comparable
     from ullme.model.embedder import Embedder as Embedder
     from ullme.model.merging import merged_weights as merged_weights
     from ullme.model.probe import probe_attention as probe_attention
+    from ullme.model.quiet import quiet_transformers as quiet_transformers
     from ullme.model.reference import read_reference as read_reference
     from ullme.plugins.registry import Registry as Registry
     from ullme.train.batch import make_batch as make_batch

@@ -62,6 +62,11 @@ def atomic_dir(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(temp, ignore_errors=True)
 
 
+def taken(path: Path) -> bool:
+    """Whether something is at `path` that a new folder would replace."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
 def locked(folder: Path, name: str) -> IO[str]:
     """An open file holding the folder's lock until it is closed, which the end of the process does.
 

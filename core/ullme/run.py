@@ -166,7 +166,7 @@ class Runner:
         Then, with the model at hand, whatever else would only fail after hours.
         """
         from ullme.train.batch import BatchPlan
-        from ullme.train.losses import build_losses, check_data, check_model, check_precision
+        from ullme.train.losses import build_losses, check_checkpointing, check_data, check_model, check_precision
 
         pending = [stage for stage in self.pipeline.stages if not self._done(stage)]
         rows = {}
@@ -180,6 +180,7 @@ class Runner:
             for stage in pending:
                 check_model(build_losses(stage.losses), embedder, f"stage {stage.name!r}")
                 check_precision(embedder, f"stage {stage.name!r}")
+                check_checkpointing(embedder, stage.trainer, f"stage {stage.name!r}")
             for choice in self.pipeline.evaluate:
                 choice.build().check(embedder)
         return rows

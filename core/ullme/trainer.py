@@ -17,7 +17,7 @@ from ullme.config.load import load_section
 from ullme.config.section import Section
 from ullme.config.slots import Choice, Slot
 from ullme.data.batches import as_examples, collate
-from ullme.errors import ConfigError, DataError, TrainingError
+from ullme.errors import ConfigError, DataError
 from ullme.plugins.arguments import plugin_name
 from ullme.plugins.registry import Registry
 
@@ -145,7 +145,7 @@ class GradCacheTrainer:
         try:
             for batch in train_loader:
                 rows = as_examples(batch)
-                self._check(rows)
+                work.check(rows, self.steps)
                 result = work.step(rows, self.steps, self._grad_clip)
                 for name, value in {"loss": result.loss, **result.losses}.items():
                     totals[name] = totals.get(name, 0.0) + value
@@ -160,15 +160,6 @@ class GradCacheTrainer:
             raise DataError("train_loader gave no batch; an iterator that was read to its end gives none again")
         return {name: total / batches for name, total in totals.items()}
 
-    def _check(self, rows: Sequence[Example]) -> None:
-        needing = [choice.name for choice in self.losses if choice.build().needs_negatives]
-        lacking = [row.id for row in rows if not row.negatives]
-        if needing and lacking:
-            raise DataError(
-                f"step {self.steps}: {' and '.join(needing)} compare a query's positive with negatives of its own, but"
-                f" {len(lacking)} of {len(rows)} rows have none (the first: {lacking[0]})"
-            )
-
 
 class _Work:
     """What belongs to one model: the step, the optimiser and, where all weights train, the model as it was."""
@@ -176,12 +167,13 @@ class _Work:
     def __init__(self, embedder: Embedder, trainer: GradCacheTrainer) -> None:
         import torch
 
-        from ullme.train.losses import build_losses, check_model, check_precision, loss_modules
+        from ullme.train.losses import build_losses, check_model, check_precision, loss_modules, needing_negatives
         from ullme.train.step import CachedStep
 
         losses = build_losses(trainer.losses)
         copied = check_model(losses, embedder, "fit_epoch")
         check_precision(embedder, "fit_epoch")
+        self.needing = needing_negatives(trainer.losses)
         reference = copy.deepcopy(embedder).requires_grad_(False) if copied else None
         own = loss_modules(losses).to(embedder.device)
         self.parameters = [p for p in (*embedder.parameters(), *own.parameters()) if p.requires_grad]
@@ -192,17 +184,23 @@ class _Work:
         self.optimizer: Optimizer = torch.optim.AdamW(self.parameters, **trainer._adam)
         self.schedule = trainer._scheduler and trainer._scheduler(self.optimizer)
 
-    def step(self, examples: Sequence[Example], number: int, limit: float | None) -> StepResult:
-        import torch
+    def check(self, rows: Sequence[Example], number: int) -> None:
+        """Raise DataError for rows that a loss cannot use."""
+        lacking = [row.id for row in rows if not row.negatives]
+        if self.needing and lacking:
+            raise DataError(
+                f"step {number}: {' and '.join(self.needing)} compare a query's positive with negatives of its own, but"
+                f" {len(lacking)} of {len(rows)} rows have none (the first: {lacking[0]})"
+            )
 
+    def step(self, examples: Sequence[Example], number: int, limit: float | None) -> StepResult:
         from ullme.train.batch import make_batch
+        from ullme.train.clip import clip_gradient
 
         self.optimizer.zero_grad()
         batch = make_batch(examples)
         result = self.cached(batch, step=number)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, torch.inf if limit is None else limit))
-        if norm != norm or norm == float("inf"):
-            raise TrainingError(f"step {number}: the gradient is {norm} though every loss is finite; rows {batch.ids}")
+        clip_gradient(self.parameters, limit, number, batch.ids)
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ullme.model.reference import Reference
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""What encoding may compute in; `auto` is bfloat16 where the machine has instructions for it, else float32."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One training row.
@@ -95,6 +99,11 @@ class LoadedBackbone:
     lora_targets: str | list[str] = "all-linear"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the `model:` section that come with the weights (pooler, heads, prompts ...); the YAML's own win."""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the weights are quantised: they stay where they were placed, take no adapter in, and do not train."""
+        return getattr(self.model, "quantization_method", None) is not None
 
 
 @dataclass(frozen=True)

@@ -316,3 +316,13 @@ def test_pickled_adapter_weights_are_refused(build, tmp_path):
     (tmp_path / "old" / "adapter_model.safetensors").rename(tmp_path / "old" / "adapter_model.bin")
     with pytest.raises(AssetError, match="pickle weights are not read"):
         build(adapter={"merge": [str(tmp_path / "old")]})
+
+
+def test_checkpointing_and_task_adapters_do_not_go_together(build):
+    from ullme.config.schema import TrainerConfig
+    from ullme.train.losses import check_checkpointing
+
+    trainer = TrainerConfig(max_steps=1, batch_size=2, gradient_checkpointing=True)
+    check_checkpointing(build(adapter={"r": 4}), trainer, "stage 'a'")
+    with pytest.raises(ConfigError, match="stage 'a': gradient_checkpointing recomputes layers"):
+        check_checkpointing(build(adapter={"r": 4, "tasks": ["one", "two"]}), trainer, "stage 'a'")

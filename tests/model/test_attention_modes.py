@@ -136,6 +136,14 @@ def test_packing_fills_rows_and_loses_no_token(build):
     assert pack(texts, 1).ids.shape[1] == max(map(len, texts)), "a text longer than the width has a row of its own"
 
 
+def test_texts_share_rows_on_a_half_precision_base_with_an_adapter(build):
+    embedder = build(backbone={"dtype": "bfloat16"}, adapter={"r": 4})
+    texts = embedder.template.embed(TEXTS, "document")
+    with torch.no_grad():
+        together, alone = embedder(VectorCall(texts, packed=64)), embedder(VectorCall(texts))
+    assert (together * alone).sum(1).min() > 0.999
+
+
 def test_packed_texts_get_the_same_gradient(build):
     def gradient(packed: int | None) -> torch.Tensor:
         embedder = build()
@@ -159,7 +167,7 @@ def test_texts_of_a_model_with_masks_of_its_own_cannot_share_a_row(build, monkey
 
 def test_texts_of_a_model_without_positions_cannot_share_a_row(build, monkeypatch):
     embedder = build()
-    monkeypatch.setattr("ullme.model.embedder.takes_positions", lambda loaded: False)
+    monkeypatch.setattr("ullme.model.probe.takes_positions", lambda loaded: False)
     with pytest.raises(ConfigError, match="takes no position ids"):
         embedder(VectorCall(embedder.template.embed(TEXTS, "document"), packed=64))
 

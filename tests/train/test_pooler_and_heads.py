@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ullme import CachedStep, WeightedLoss, make_batch
+from ullme import CachedStep, ConfigError, WeightedLoss, make_batch
 from ullme.plugins.registry import Registry
 
 SECTIONS = [
@@ -42,3 +42,11 @@ def test_an_encoder_trains_its_own_pooling_layer(build, examples):
     )
     assert embedder.trainable()["model.pooler.dense.weight"].grad.abs().sum() > 0
     assert torch.isfinite(embedder.trainable()["model.pooler.dense.weight"].grad).all()
+
+
+def test_a_head_of_training_alone_must_not_change_what_a_later_one_is_given(build):
+    projected = {"use": "mlp", "out_features": 32, "use_in": "training"}
+    with pytest.raises(ConfigError, match="'mlp' acts in training only and makes vectors of 32 out of 64, which"):
+        build(heads=[projected, {"use": "dense", "out_features": 16}])
+    last = build(heads=[{"use": "dense", "out_features": 16}, projected])
+    assert last.eval().encode(["a text"]).shape == (1, 16)

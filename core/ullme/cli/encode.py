@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ullme.types import DTYPES
+
 if TYPE_CHECKING:
     from ullme.cli.shards import Shards
     from ullme.cli.texts import Texts
@@ -21,7 +23,6 @@ EXAMPLE = (
     "cat passages.jsonl | ullme encode runs/quickstart/model - --field passage -o passages.npy\n"
     "ullme encode runs/quickstart/model corpus.jsonl.gz --devices cuda:0,cuda:1 --dtype auto --compile -o corpus/"
 )
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from ullme.cli.shards import Shards, rows_per_file
     from ullme.model.embedder import Embedder
     from ullme.model.native import dtype_for
-    from ullme.model.replicas import cast, dtype_of
+    from ullme.model.replicas import cast
 
     devices = args.devices or ([args.device] if args.device else None)
     embedder = Embedder.from_directory(args.model, device=devices[0] if devices else None)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     about |= {name: getattr(args, name) for name in ("field", "role", "instruction", "max_tokens")}
     if args.dtype is not None:
         cast(embedder, dtype_for(args.dtype, embedder.device))
-    about |= {"dtype": str(dtype_of(embedder)).removeprefix("torch.")}
+    about |= {"dtype": str(embedder.dtype).removeprefix("torch.")}
     begun = None if args.overwrite else rows_per_file(folder)
     size = args.shard or begun or (2048 if embedder.device.type == "cpu" else 16384)
     shards = Shards(folder, about, rows=texts.count, size=size, overwrite=args.overwrite)

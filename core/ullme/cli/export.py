@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, write, read back, compare, rename into place; then upload."""
+    from ullme.atomic import taken
     from ullme.errors import ConfigError, OutputError
     from ullme.hub import check_id, push
     from ullme.plugins.registry import Registry
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     exporter = cls(cls.Config())
     model = Path(args.model)
     target = Path(args.output) if args.output else model.absolute().parent / (exporter.config.folder or args.to)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if taken(target):
         raise OutputError(f"{target} is there already: name another place with -o, or remove it")
     run_dir = _run_dir(model, args.run)
 

@@ -18,10 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, fold, write, read back, compare, rename into place."""
+    from ullme.atomic import taken
     from ullme.errors import ConfigError, OutputError
 
     target = Path(args.output)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if taken(target):
         raise OutputError(f"-o {target} is there already: name another place, or remove it")
 
     from ullme.model.embedder import Embedder

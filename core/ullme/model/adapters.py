@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ullme.assets import fetch
 from ullme.errors import AssetError, ConfigError
+from ullme.model.draws import drawn_from
 from ullme.model.switches import HALF
 from ullme.types import LoadedBackbone
 
@@ -38,12 +39,8 @@ def adapt(loaded: LoadedBackbone, config: AdapterConfig | None, seed: int) -> nn
         _only_biases(loaded)
     if config.method in ("bitfit", "full"):
         return None
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with drawn_from(seed):
         return _inject(loaded, config)
-    finally:
-        torch.set_rng_state(state)
 
 
 def as_read(config: ModelConfig, adapter: nn.Module | None) -> ModelConfig:
@@ -81,13 +78,16 @@ def _inject(loaded: LoadedBackbone, config: AdapterConfig) -> nn.Module:
         adapted.set_adapter(config.route.get("default", config.tasks[0]))  # acts wherever nothing chooses another
     for name, parameter in adapted.named_parameters():
         parameter.requires_grad_(".lora_" in name)  # peft lets the active adapter alone train
-    if loaded.model.dtype in HALF:
-        from peft.tuners.lora import LoraLayer
-
-        for module in adapted.modules():
-            if isinstance(module, LoraLayer):
-                module.cast_input_dtype_enabled = False  # autocast does it, without an fp32 copy of every activation
+    base: Any = loaded.model
+    leave_inputs_to_autocast(adapted, base.dtype)
     return adapted  # type: ignore[no-any-return]
+
+
+def leave_inputs_to_autocast(module: nn.Module, dtype: torch.dtype) -> None:
+    """On a base in half precision autocast does what peft's own cast does, without an fp32 copy of every activation."""
+    layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "cast_input_dtype_enabled")]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = dtype not in HALF
 
 
 def _new(loaded: LoadedBackbone, config: AdapterConfig) -> tuple[Any, dict[str, Tensor]]:
@@ -148,7 +148,7 @@ def _fold(loaded: LoadedBackbone, path: str) -> None:
     """Add a trained adapter to the weights for good."""
     from peft import get_peft_model
 
-    if getattr(loaded.model, "quantization_method", None) is not None:
+    if loaded.quantised:
         raise ConfigError("model.adapter.merge: quantised weights cannot take an adapter in; load them unquantised")
     folder = _folder(path, "")
     lora, weights = _read(folder, loaded)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,13 +9,16 @@ import torch
 from ullme.errors import AttentionError, ConfigError
 from ullme.model.adapters import adapt, as_read
 from ullme.model.defaults import with_defaults
+from ullme.model.draws import drawn_from
 from ullme.model.embedder import Embedder, full_size
 from ullme.model.probe import require
 from ullme.plugins.blame import blamed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ullme.config.schema import ModelConfig
-    from ullme.config.slots import OnBuilt
+    from ullme.config.slots import Choice, OnBuilt
     from ullme.interfaces import AttentionPatcher, Pooler
     from ullme.types import LoadedBackbone
 
@@ -48,16 +49,18 @@ def build_embedder(
     adapter = adapt(loaded, config.adapter, seed)
     config = as_read(config, adapter)
     heads = []
-    with _drawn_from(seed):
+    with drawn_from(seed):
         with blamed(config.pooler.who):
             pool = pooler.build(loaded.hidden_size)
         size = loaded.hidden_size
-        for choice in config.heads:
+        for number, choice in enumerate(config.heads, 1):
             head = choice.build()
             told("head", choice.name, head)
             with blamed(choice.who):
                 heads.append(head.build(size, loaded))
-            size = head.out_size(size)
+            made = head.out_size(size)
+            _fits_without(choice, size, made, config.heads[number:])
+            size = made
     if config.dimensions and config.dimensions > (full := full_size(config, loaded)):
         raise ConfigError(f"model.dimensions: expected at most {full}, found {config.dimensions}")
     layers, reads_positions = pooler.layers, pooler.reads_positions
@@ -67,8 +70,18 @@ def build_embedder(
     return embedder.to(device)
 
 
+def _fits_without(choice: Choice, size: int, made: int, later: Sequence[Choice]) -> None:
+    """A head of training alone must not change the length that a later one, which always acts, is made for."""
+    kept = next((one.name for one in later if one.config.use_in == "always"), None)
+    if choice.config.use_in == "training" and made != size and kept is not None:
+        raise ConfigError(
+            f"model.heads: {choice.name!r} acts in training only and makes vectors of {made} out of {size}, which"
+            f" {kept!r} behind it would be given in training and not in use.\n  Put it last."
+        )
+
+
 def _move(loaded: LoadedBackbone, device: str) -> None:
-    if getattr(loaded.model, "quantization_method", None) is not None:
+    if loaded.quantised:
         return  # quantised weights are placed when they are loaded
     try:
         loaded.model.to(device)
@@ -103,14 +116,3 @@ def _limit(loaded: LoadedBackbone, max_tokens: int, name: str) -> None:
             f"  Set `max_tokens: {limit}` or less, or use `attention: causal`."
         )
     loaded.max_length = min(loaded.max_length, limit)
-
-
-@contextmanager
-def _drawn_from(seed: int) -> Iterator[None]:
-    """New weights inside depend on `seed` alone, and the random state after it on nothing inside."""
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ullme.errors import ConfigError
 from ullme.model.likelihood import token_log_probs
-from ullme.model.probe import keeps_apart
-from ullme.model.states import hidden_states, takes_positions
+from ullme.model.probe import why_not_packed
+from ullme.model.states import hidden_states
 from ullme.model.switches import Switches
 from ullme.model.template import Template, complete
 from ullme.model.tokens import Packed, Padded, Tokens, chunks, pack, pad
@@ -156,17 +156,11 @@ class Embedder(Switches):
 
     def _pack(self, texts: Sequence[Tokens], width: int, mode: str) -> Packed:
         if mode not in self._packable:
-            self._packable[mode] = self._why_not_packed(mode)
+            with self.precision():
+                self._packable[mode] = why_not_packed(self.loaded, self.modes[mode])
         if reason := self._packable[mode]:
             raise ConfigError(f"{type(self.loaded.body).__name__} {reason}: its texts cannot share a row")
         return pack(texts, width, self.device)
-
-    def _why_not_packed(self, mode: str) -> str:
-        if not takes_positions(self.loaded):
-            return "takes no position ids"
-        if self.loaded.recurrent:
-            return "carries a state from left to right"
-        return "" if keeps_apart(self.loaded, self.modes[mode]) else "has layers that build masks of their own"
 
     # ---- use ------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def merged_weights(
     Raises ConfigError for weights that cannot take an adapter in: quantised ones, and tied ones that would come apart.
     """
     model = embedder.loaded.model
-    if getattr(model, "quantization_method", None) is not None:
+    if embedder.loaded.quantised:
         raise ConfigError(
             "quantised weights cannot take an adapter in: load the base with `quantization: null`, give the trained"
             " adapter as `adapter: {path: ...}`, and merge that"

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ullme.errors import ConfigError
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+from ullme.types import DTYPES
 
 
 @cache

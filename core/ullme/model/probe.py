@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ullme.errors import AttentionError
 from ullme.interfaces import AttentionPatcher
-from ullme.model.states import computes_in, hidden_states
+from ullme.model.states import computes_in, hidden_states, takes_positions
 from ullme.types import Layout, LoadedBackbone
 
 LENGTH = 11  # unlike any usual hidden size, so that the sequence dimension is recognised by its length
@@ -77,8 +77,17 @@ def require(loaded: LoadedBackbone, patcher: AttentionPatcher, name: str) -> Fin
     return finding
 
 
-def keeps_apart(loaded: LoadedBackbone, patcher: AttentionPatcher) -> bool:
-    """Whether every layer keeps texts of one row apart under `patcher`: of texts of one token, none sees another."""
+def why_not_packed(loaded: LoadedBackbone, patcher: AttentionPatcher) -> str:
+    """What about this model keeps texts from sharing a row under `patcher`; empty if nothing does."""
+    if not takes_positions(loaded):
+        return "takes no position ids"
+    if loaded.recurrent:
+        return "carries a state from left to right"
+    return "" if _keeps_apart(loaded, patcher) else "has layers that build masks of their own"
+
+
+def _keeps_apart(loaded: LoadedBackbone, patcher: AttentionPatcher) -> bool:
+    """Whether every layer keeps texts of one row apart: of texts of one token, none sees another."""
     was_training = loaded.model.training
     loaded.model.eval()
     try:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ullme.errors import ConfigError
+from ullme.model.adapters import leave_inputs_to_autocast
 
 if TYPE_CHECKING:
     from ullme.model.embedder import Embedder
 
-HALF = (torch.bfloat16, torch.float16)
 MOST = 16
 """Threads that share a model: with more of them the interpreter, which they share too, is what they wait for."""
 
@@ -26,7 +26,7 @@ def cast(embedder: Embedder, dtype: torch.dtype) -> None:
     Raises ConfigError for quantised weights.
     """
     model: Any = embedder.loaded.model
-    if getattr(model, "quantization_method", None) is not None:
+    if embedder.loaded.quantised:
         raise ConfigError("dtype: quantised weights compute in the precision that they were made for; leave dtype out")
     kept = [
         *(getattr(model, "_keep_in_fp32_modules", None) or ()),
@@ -36,14 +36,7 @@ def cast(embedder: Embedder, dtype: torch.dtype) -> None:
         if not parameter.is_floating_point() or ".lora_" in name or any(part in name.split(".") for part in kept):
             continue
         parameter.data = parameter.data.to(dtype)
-    layers: list[Any] = [module for module in embedder.modules() if hasattr(module, "cast_input_dtype_enabled")]
-    for layer in layers:  # peft's; see `adapters.adapt`
-        layer.cast_input_dtype_enabled = dtype not in HALF
-
-
-def dtype_of(embedder: Embedder) -> torch.dtype:
-    """The precision of the weights."""
-    return next(embedder.loaded.body.parameters()).dtype
+    leave_inputs_to_autocast(embedder, dtype)
 
 
 def replicate(embedder: Embedder, device: torch.device, dtype: torch.dtype | None) -> Embedder:
@@ -52,7 +45,7 @@ def replicate(embedder: Embedder, device: torch.device, dtype: torch.dtype | Non
     Raises ConfigError when the copy does not give the same vectors.
     """
     same = device == embedder.device
-    if same and (dtype is None or dtype == dtype_of(embedder)):
+    if same and (dtype is None or dtype == embedder.dtype):
         return embedder
     shared = (embedder.template, embedder.config, embedder.loaded.tokenizer)
     made: Embedder = copy.deepcopy(embedder, {id(part): part for part in shared})
@@ -77,7 +70,7 @@ def _check(embedder: Embedder, made: Embedder) -> None:
     if not cosine > 0.99:
         raise ConfigError(
             f"{type(embedder.loaded.model).__name__}: its copy on {made.device} gives other vectors (cosine"
-            f" {cosine:.3f}); encode on {embedder.device}, in {dtype_of(embedder)}"
+            f" {cosine:.3f}); encode on {embedder.device}, in {embedder.dtype}"
         )
 
 

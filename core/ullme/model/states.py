@@ -27,8 +27,7 @@ def takes_positions(loaded: LoadedBackbone) -> bool:
 
 def computes_in(loaded: LoadedBackbone) -> torch.dtype:
     """The precision of its states: that of the weights, or half where kernels for quantised weights compute."""
-    quantised = getattr(loaded.model, "quantization_method", None) is not None
-    return torch.bfloat16 if quantised else next(loaded.body.parameters()).dtype
+    return torch.bfloat16 if loaded.quantised else next(loaded.body.parameters()).dtype
 
 
 def hidden_states(

@@ -11,8 +11,6 @@ reference_embeddings.json   fixed texts and their vectors, to check any copy by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from ullme.model.build import build_embedder
 from ullme.model.embedder import Embedder
 from ullme.model.faithful import require_faithful
 from ullme.model.merging import merged_weights
+from ullme.model.quiet import quiet_transformers
 from ullme.model.reference import reference
 
 CONFIG, LOCK, BACKBONE, ADAPTER = "ullme.yaml", "plugins.lock", "backbone", "adapter"
@@ -73,13 +72,13 @@ def _write(embedder: Embedder, path: Path, merged: bool) -> None:
     (path / CONFIG).write_text(dump_yaml({"model": section}), "utf-8")
     lock.snapshot([choice.record for choice in choices(config)]).write(path / LOCK)
     model: Any = embedder.loaded.model
-    with _no_bars():
+    with quiet_transformers(warnings=False):
         weights = merged_weights(embedder) if merged else _base_weights(model)
-        if getattr(model, "quantization_method", None) is None:
-            model.save_pretrained(path / BACKBONE, state_dict=weights)
-        else:  # there `save_pretrained` writes what it finds itself, the adapter's layers among it
+        if embedder.loaded.quantised:  # `save_pretrained` writes what it finds itself, the adapter's layers among it
             model.config.save_pretrained(path / BACKBONE)
             save_torch_state_dict(weights, path / BACKBONE)
+        else:
+            model.save_pretrained(path / BACKBONE, state_dict=weights)
     embedder.loaded.tokenizer.save_pretrained(path / BACKBONE)
     if adapted:
         adapter: Any = embedder.adapter
@@ -101,10 +100,10 @@ def load(path: Path, device: str | None = None) -> Embedder:
     if not (path / BACKBONE).is_dir():
         hint = f"; the model of this run is in {path / 'model'}" if (path / "model" / BACKBONE).is_dir() else ""
         raise AssetError(f"{path}: no {BACKBONE}/ there: expected a model directory{hint}")
-    here: dict[str, Any] = {"backbone": {"path": str(path / BACKBONE), "trust_remote_code": False}}
-    config = load_model(path / CONFIG, here)
+    config = load_model(path / CONFIG, {"backbone": {"path": str(path / BACKBONE), "trust_remote_code": False}})
     if config.adapter is not None and config.adapter.path is not None:
-        config = load_model(path / CONFIG, here | {"adapter": {"path": str(path / ADAPTER)}})
+        adapter = config.adapter.model_copy(update={"path": str(path / ADAPTER)})
+        config = config.model_copy(update={"adapter": adapter})
     embedder = build_embedder(config, device=device)
     embedder.start = None  # its adapter is what was trained: the reference is the base beside it
     for name, file in PARTS.items():
@@ -130,19 +129,6 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         return weights
     except (OSError, SafetensorError) as exc:
         raise AssetError(f"{file}: cannot be read: {exc}") from exc
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _base_weights(model: nn.Module) -> dict[str, torch.Tensor]:

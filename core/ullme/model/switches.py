@@ -33,12 +33,17 @@ class Switches(nn.Module):
         """Where the weights are."""
         return next(self.loaded.body.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return next(self.loaded.body.parameters()).dtype
+
     def precision(self) -> AbstractContextManager[Any]:
         """fp32 adapters on a half-precision base compute in the base's dtype, as autocast would have it.
 
         Without the weight cache: a cast made in a pass without gradient must not serve one with gradient.
         """
-        dtype, kind = next(self.loaded.body.parameters()).dtype, self.device.type
+        dtype, kind = self.dtype, self.device.type
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         elif self.adapter is None or dtype not in HALF:
@@ -47,27 +52,22 @@ class Switches(nn.Module):
 
     @contextmanager
     def routed(self, name: str | None) -> Iterator[None]:
-        """The adapter `name` acts inside, and the one that acted before does again afterwards.
-
-        Which weights are trainable is left as it was: peft would change it.
-        """
+        """The adapter `name` acts inside, and the one that acted before does again afterwards."""
         if name is None or self.adapter is None:
             yield
             return
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        trainable = {parameter: parameter.requires_grad for parameter in self.adapter.parameters()}
         layers = [module for module in self.adapter.modules() if isinstance(module, BaseTunerLayer)]
         before = [layer.active_adapters for layer in layers]
-        for layer in layers:
-            layer.set_adapter(name)
-        try:
-            yield
-        finally:
-            for layer, names in zip(layers, before, strict=True):
-                layer.set_adapter(names)
-            for parameter, trains in trainable.items():
-                parameter.requires_grad_(trains)
+        with _trainable_as_before(self.adapter):
+            for layer in layers:
+                layer.set_adapter(name)
+            try:
+                yield
+            finally:
+                for layer, names in zip(layers, before, strict=True):
+                    layer.set_adapter(names)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -86,30 +86,42 @@ class Switches(nn.Module):
             with self.unadapted():
                 yield
             return
-        now = {name: weight.data for name, weight in self.adapter.named_parameters() if name in self.start}
-        weights = dict(self.adapter.named_parameters())
+        weights = {name: weight for name, weight in self.adapter.named_parameters() if name in self.start}
+        now = {name: weight.data for name, weight in weights.items()}
         try:
-            for name, data in now.items():
-                weights[name].data = self.start[name].to(data)
+            for name, weight in weights.items():
+                weight.data = self.start[name].to(weight.data)
             with torch.no_grad(), self.evaluating():
                 yield
         finally:
-            for name, data in now.items():
-                weights[name].data = data
+            for name, weight in weights.items():
+                weight.data = now[name]
 
     @contextmanager
     def unadapted(self) -> Iterator[None]:
-        """The base under the adapter, dropout off. Only without gradient.
-
-        peft marks every adapter weight trainable on the way out; frozen ones are frozen again here.
-        """
+        """The base under the adapter, dropout off. Only without gradient."""
         if self.adapter is None:
             raise ConfigError("only an adapter can be switched off to give the reference model")
-        trainable = {name: parameter.requires_grad for name, parameter in self.adapter.named_parameters()}
+        with torch.no_grad(), self.evaluating(), self.adapter_off():
+            yield
+
+    @contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """The adapter, if there is one, adds nothing inside."""
+        if self.adapter is None:
+            yield
+            return
         adapter: Any = self.adapter
-        try:
-            with torch.no_grad(), self.evaluating(), adapter.disable_adapter():
-                yield
-        finally:
-            for name, parameter in self.adapter.named_parameters():
-                parameter.requires_grad_(trainable[name])
+        with _trainable_as_before(adapter), adapter.disable_adapter():
+            yield
+
+
+@contextmanager
+def _trainable_as_before(module: nn.Module) -> Iterator[None]:
+    """peft marks adapter weights trainable or frozen whenever it switches; afterwards they are what they were."""
+    trainable = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    try:
+        yield
+    finally:
+        for parameter, trains in trainable.items():
+            parameter.requires_grad_(trains)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -146,7 +146,7 @@ class ULLME(nn.Module):
         its own causal attention, `{"logits": [B, T, vocabulary]}` and, given `labels`, `loss`; `kwargs` go to it.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        with self._lora(not disable_lora):
+        with self.embedder.adapter_off() if disable_lora else nullcontext():
             if is_generate:
                 return self._logits(input_ids, attention_mask, labels, kwargs)
             if unknown := unusable(labels, kwargs):
@@ -199,21 +199,6 @@ class ULLME(nn.Module):
             )
         with embedder.precision(), embedder.modes["generate"].active():
             yield
-
-    @contextmanager
-    def _lora(self, on: bool) -> Iterator[None]:
-        """The adapter switched off inside, unless `on`. peft would leave its weights trainable, whatever they were."""
-        adapter: Any = self.embedder.adapter
-        if on or adapter is None:
-            yield
-            return
-        trains = {parameter: parameter.requires_grad for parameter in adapter.parameters()}
-        try:
-            with adapter.disable_adapter():
-                yield
-        finally:
-            for parameter, was in trains.items():
-                parameter.requires_grad_(was)
 
     # ---- texts ----------------------------------------------------------------------------------------------------
 

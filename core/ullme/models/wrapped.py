@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ullme.model.comparable import comparable
 from ullme.models.module import ULLME
 
 if TYPE_CHECKING:
@@ -96,6 +96,4 @@ class WrappedULLME(ULLME):
         return (self._compared(embeddings1) * self._compared(embeddings2)).sum(-1)
 
     def _compared(self, vectors: Any) -> Tensor:
-        rows = torch.as_tensor(vectors)
-        rows = rows[None] if rows.ndim == 1 else rows
-        return rows if self.embedder.config.similarity == "dot" else nn.functional.normalize(rows, dim=-1)
+        return comparable(vectors, self.embedder.config.similarity)

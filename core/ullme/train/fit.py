@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ullme.errors import ConfigError, TrainingError
 from ullme.model.embedder import Embedder
 from ullme.train.checkpoint import AtomicCheckpointIO, checkpoints_every, newest
-from ullme.train.losses import build_losses, check_model
+from ullme.train.losses import build_losses, check_checkpointing, check_model
 from ullme.train.module import StageModule
 from ullme.train.progress import Metrics, Progress
 from ullme.types import Example
@@ -64,12 +64,8 @@ def fit(run: StageRun, *, progress: bool = True, on_built: OnBuilt | None = None
     home = embedder.device
     losses = build_losses(run.stage.losses, on_built)
     copied = check_model(losses, embedder, f"stage {run.stage.name!r}")
+    check_checkpointing(embedder, trainer_config, f"stage {run.stage.name!r}")
     if trainer_config.gradient_checkpointing:
-        if embedder.config.adapter is not None and embedder.config.adapter.tasks:
-            raise ConfigError(
-                f"stage {run.stage.name!r}: gradient_checkpointing recomputes layers when another task's adapter may be"
-                " active; switch one of the two off"
-            )
         model: Any = embedder.loaded.model
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     reference = run.original().requires_grad_(False) if copied else None

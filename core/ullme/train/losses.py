@@ -15,6 +15,7 @@ from ullme.train.weighted import WeightedLoss
 from ullme.types import Example, Likelihood
 
 if TYPE_CHECKING:
+    from ullme.config.schema import TrainerConfig
     from ullme.config.slots import Choice, OnBuilt
     from ullme.interfaces import Loss
 
@@ -40,16 +41,18 @@ def loss_modules(losses: Sequence[WeightedLoss]) -> nn.ModuleDict:
 
 def check_data(choices: Sequence[Choice], examples: Sequence[Example], stage: str) -> None:
     """Refuse data that cannot give what the losses need, before any weights are read. Raises DataError."""
-    for choice in choices:
-        if not choice.build().needs_negatives:
-            continue
-        lacking = [example for example in examples if not example.negatives]
-        if lacking:
-            raise DataError(
-                f"stage {stage!r}: loss {choice.name!r} compares a positive with negatives of the same query, but"
-                f" {len(lacking)} of {len(examples)} rows have none (the first: {lacking[0].id}).\n"
-                "  Give the rows `negatives`, or let the source draw some: `sample_negatives: 1`."
-            )
+    lacking = [example for example in examples if not example.negatives]
+    if lacking and (needing := needing_negatives(choices)):
+        raise DataError(
+            f"stage {stage!r}: loss {needing[0]!r} compares a positive with negatives of the same query, but"
+            f" {len(lacking)} of {len(examples)} rows have none (the first: {lacking[0].id}).\n"
+            "  Give the rows `negatives`, or let the source draw some: `sample_negatives: 1`."
+        )
+
+
+def needing_negatives(choices: Sequence[Choice]) -> list[str]:
+    """The losses for which every query must bring a negative of its own."""
+    return [choice.name for choice in choices if choice.build().needs_negatives]
 
 
 def check_model(losses: Sequence[WeightedLoss], embedder: Embedder, where: str) -> bool:
@@ -62,9 +65,19 @@ def check_model(losses: Sequence[WeightedLoss], embedder: Embedder, where: str) 
     return embedder.adapter is None and any(request.reference for _, request in likelihoods)
 
 
+def check_checkpointing(embedder: Embedder, trainer: TrainerConfig, where: str) -> None:
+    """Refuse to recompute layers when the adapter of another task may be active by then."""
+    adapter = embedder.config.adapter
+    if trainer.gradient_checkpointing and adapter is not None and adapter.tasks:
+        raise ConfigError(
+            f"{where}: gradient_checkpointing recomputes layers when another task's adapter may be active;"
+            " switch one of the two off"
+        )
+
+
 def check_precision(embedder: Embedder, where: str) -> None:
     """Refuse to train half-precision weights themselves."""
-    if getattr(embedder.loaded.model, "quantization_method", None) is not None:
+    if embedder.loaded.quantised:
         if embedder.adapter is None:
             raise ConfigError(
                 f"{where}: quantised weights cannot be trained themselves.\n  Give the model an `adapter:`."

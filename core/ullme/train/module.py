@@ -13,6 +13,7 @@ from torch import nn
 from ullme.errors import TrainingError
 from ullme.model.embedder import Embedder
 from ullme.train.batch import BatchPlan, make_batch
+from ullme.train.clip import clip_gradient
 from ullme.train.losses import loss_modules
 from ullme.train.schedule import factor
 from ullme.train.step import CachedStep
@@ -88,21 +89,13 @@ class StageModule(LightningModule):  # type: ignore[misc]
         optimizer.zero_grad()
         rows = make_batch([self.examples[i] for i in self.plan(step)])
         self.result = self.step(rows, step=step)
-        self.grad_norm = self._clip(step, rows.ids)
+        limit = self.stage.trainer.grad_clip
+        kept = ".\n  The last checkpoint is valid."
+        self.grad_norm = clip_gradient(self.trainable().values(), limit, step, rows.ids, kept)
         self.learning_rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
         schedule: Any = self.lr_schedulers()
         schedule.step()
-
-    def _clip(self, step: int, rows: str) -> float:
-        limit = self.stage.trainer.grad_clip
-        norm = float(nn.utils.clip_grad_norm_(self.trainable().values(), torch.inf if limit is None else limit))
-        if norm != norm or norm == float("inf"):
-            raise TrainingError(
-                f"step {step}: the gradient is {norm} though every loss is finite; rows {rows}."
-                "\n  The last checkpoint is valid."
-            )
-        return norm
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trainable weights only: the frozen ones are where they came from."""

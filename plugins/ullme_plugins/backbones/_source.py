@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ullme import AssetError, ConfigError, fetch
+from ullme import AssetError, ConfigError, fetch, quiet_transformers
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Source:
         from safetensors import SafetensorError
 
         try:
-            with quiet():
+            with quiet_transformers():
                 yield
         except (AssetError, ConfigError):
             raise
@@ -86,22 +86,6 @@ def _place(found: Path | str) -> tuple[str, dict[str, Any]]:
             )
         return str(found.parent), {"gguf_file": found.name}
     return str(found), {}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bar over a second's work and no report on weights that are left out on purpose."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _no_such_attention(config: Any) -> str:

@@ -165,10 +165,10 @@ def tiny_tokenizer() -> Any:
 
 def save_tiny(folder: Path, model_type: str, *, seed: int = 0, tokenizer: Any = None, **settings: Any) -> Path:
     """A tiny model and a tokenizer in `folder`, in the layout in which models of that type are published."""
-    from ullme_plugins.backbones._source import quiet
+    from ullme import quiet_transformers
 
     tokenizer = tokenizer or tiny_tokenizer()
-    with quiet():
+    with quiet_transformers():
         if model_type == "nvembed":
             _save_nv_embed(folder, seed, settings)
         else:

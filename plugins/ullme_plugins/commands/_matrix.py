@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ullme import Backbone, ConfigError, LoadedBackbone, Registry, UllmeError, probe_attention
+from ullme import Backbone, ConfigError, LoadedBackbone, Registry, UllmeError, probe_attention, quiet_transformers
 from ullme_plugins.backbones import _tiny
 from ullme_plugins.backbones.auto import kind_of
 from ullme_plugins.commands._catalogue import VARIANTS, reader
@@ -183,17 +183,12 @@ def _short(error: Exception) -> str:
 @contextmanager
 def _silent() -> Iterator[None]:
     """No warnings of models that were never meant to be this small."""
-    from transformers.utils import logging as hf_logging
-
-    level, hf_level = logging.getLogger("ullme_plugins").level, hf_logging.get_verbosity()
-    logging.getLogger("ullme_plugins").setLevel(logging.ERROR)
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
+    own = logging.getLogger("ullme_plugins")
+    level = own.level
+    own.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with quiet_transformers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("ullme_plugins").setLevel(level)
-        hf_logging.set_verbosity(hf_level)
-        hf_logging.enable_progress_bar()
+        own.setLevel(level)

@@ -90,8 +90,6 @@ class Encoder:
         return (self._compared(embeddings1) * self._compared(embeddings2)).sum(dim=-1)
 
     def _compared(self, vectors: Any) -> Tensor:
-        """The vectors whose products are similarities: of length 1 unless the model is meant for dot products."""
-        import torch
+        from ullme import comparable  # which imports torch
 
-        rows = torch.atleast_2d(torch.as_tensor(vectors))
-        return rows if self.embedder.config.similarity == "dot" else torch.nn.functional.normalize(rows, dim=-1)
+        return comparable(vectors, self.embedder.config.similarity)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ullme import ExportContext, ExportError, __version__, merged_weights
+from ullme import ExportContext, ExportError, __version__, merged_weights, quiet_transformers
 from ullme_plugins.exporters._plan import Plan, as_json
 from ullme_plugins.exporters._tokenizer import write as write_tokenizer
 
@@ -58,18 +58,11 @@ def _write_weights(embedder: Embedder, found: Plan, folder: Path, dtype: str | N
         model = body
     if any(not bool(tensor.isfinite().all()) for tensor in weights.values() if tensor.is_floating_point()):
         raise ExportError(f"some weights are not finite{f' in {dtype}' if dtype else ''}: choose another dtype")
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with quiet_transformers(warnings=False):
         model.save_pretrained(folder, state_dict={name: tensor.contiguous() for name, tensor in weights.items()})
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     file = folder / "config.json"
     config = json.loads(file.read_text("utf-8")) | dict(found.attention.written)
-    written = dtype or str(next(embedder.loaded.body.parameters()).dtype).removeprefix("torch.")
+    written = dtype or str(embedder.dtype).removeprefix("torch.")
     config |= {key: written for key in ("dtype", "torch_dtype") if key in config or key == "dtype"}
     file.write_text(json.dumps(config, indent=2), "utf-8")
 

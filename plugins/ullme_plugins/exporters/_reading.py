@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ullme import AssetError
+from ullme import AssetError, quiet_transformers
 from ullme_plugins.exporters._folder import about
 from ullme_plugins.exporters._texts import as_read
 
@@ -21,26 +21,19 @@ class StockReader:
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
         from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
 
         found = about(folder)
         if found is None:
             raise AssetError(f"{folder}: no ullme.json there: expected a folder that ullme has exported")
         self.plan: dict[str, Any] = found["reading"]
-        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
-            model, loading = AutoModel.from_pretrained(
-                str(folder), output_loading_info=True, use_safetensors=True, **self.plan["model_kwargs"]
-            )
+            with quiet_transformers():
+                self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
+                model, loading = AutoModel.from_pretrained(
+                    str(folder), output_loading_info=True, use_safetensors=True, **self.plan["model_kwargs"]
+                )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise AssetError(f"{folder}: {str(error).strip().splitlines()[0]}") from error
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()
         if missing := sorted(loading["missing_keys"]):
             raise AssetError(f"{folder}: {len(missing)} weights are missing (such as {missing[0]})")
         self.model: nn.Module = model.eval().to(device or "cpu")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ullme import AssetError, Exporter
+from ullme import AssetError, Exporter, quiet_transformers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,21 +56,14 @@ class SentenceTransformersFolder(Exporter):
 
 def _read(folder: Path, device: str | None) -> Encode:
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
+        with quiet_transformers():
+            model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise AssetError(
             f"{folder}: sentence-transformers cannot load it: {str(error).strip().splitlines()[0]}"
         ) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     of_role = {"query": model.encode_query, "document": model.encode_document}
 
     def encode(texts: Sequence[str], role: str) -> np.ndarray:
